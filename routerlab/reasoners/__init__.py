@@ -1,0 +1,1 @@
+"""Frozen reasoners: the protocol, the prompt and the backends."""
