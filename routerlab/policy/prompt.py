@@ -4,7 +4,8 @@
     user:    clip, question, choices
     router:  "action:" and then one label
 
-Knows nothing of token ids or models: `routerlab.policy.router` turns this text into ids. Torch-free.
+Knows nothing of token ids or models: `routerlab.policy.router` turns this text into ids.
+Torch-free.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ DIRECT_CARD = ToolCard(
     unit="",
     stops_at="fine pitch, counts and times",
 )
+
+
+def one_line(text: str) -> str:
+    """Text with every run of white space made one blank: data cannot forge a card."""
+    return " ".join(text.split())
 
 
 def with_direct(cards: Sequence[ToolCard]) -> tuple[ToolCard, ...]:
@@ -65,7 +71,7 @@ def card_text(card: ToolCard) -> str:
     """
     unit = f" ({card.unit})" if card.unit else ""
     limit = f"; stops at {card.stops_at}" if card.stops_at else ""
-    return f"{card.name}: {card.measures}{unit}{limit}"
+    return one_line(f"{card.name}: {card.measures}{unit}{limit}")
 
 
 def cards_text(
@@ -109,4 +115,5 @@ def question_text(question: str, choices: Sequence[str]) -> str:
     Which note?
     choices: C4 | E4
     """
-    return f"{question}\nchoices: {' | '.join(choices)}"
+    shown = " | ".join(one_line(choice) for choice in choices)
+    return f"{one_line(question)}\nchoices: {shown}"
