@@ -1,0 +1,1 @@
+"""Questions in, batches and official files out: readers, writers, SynthAQA and the DataModule."""

@@ -1,0 +1,175 @@
+"""Question families about level and colour: trend, louder, timbre, brightness, voiced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.random import Generator
+
+from routerlab.data.synth.item import Draft
+from routerlab.data.synth.pitched import NOISE, pick
+from routerlab.data.synth.sounds import (
+    OOD_TIMBRES,
+    TIMBRES,
+    Sound,
+    add_noise,
+    curve,
+    gain,
+    level,
+    noise_burst,
+    place,
+    tone,
+)
+
+TRENDS: dict[str, tuple[float, ...]] = {
+    "it gets louder": (-1.0, 1.0),
+    "it gets quieter": (1.0, -1.0),
+    "it stays level": (0.0, 0.0),
+    "it swells and fades": (-1.0, 1.0, -1.0),
+}
+
+
+def _steady(rng: Generator, seconds: float, timbres: Sequence[str]) -> Sound:
+    if rng.random() < 0.3:
+        return noise_burst(rng, seconds)
+    names = [t for t in timbres if t not in ("bell", "string")]
+    return tone(rng, int(rng.integers(55, 78)), seconds, pick(rng, names))
+
+
+def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
+    """How the level moves. Slight on a steady sound; wide on pulses, which a profile misreads."""
+    steady = rng.random() < 0.6
+    answer = pick(rng, list(TRENDS))
+    half = rng.uniform(0.8, 1.6) if steady else rng.uniform(7.0, 10.0)
+    seconds = rng.uniform(2.3, 3.0)
+    sound = _steady(rng, seconds - 0.2, timbres)
+    if not steady:
+        sound = _pulses(rng, sound)
+    sound = curve(sound, [half * p for p in TRENDS[answer]])
+    return Draft(
+        place(seconds, [(0.1, sound)]),
+        tuple(TRENDS),
+        answer,
+        condition="steady" if steady else "pulsed",
+        difficulty="hard" if steady else "easy",
+        fits=("loudness",) if steady else (),
+        outside=() if steady else ("loudness",),
+        describe=(
+            (
+                "Is the sound steady or pulsed?",
+                ("steady", "pulsed"),
+                "steady" if steady else "pulsed",
+            ),
+        ),
+        truth={"change_db": round(2 * half, 2)},
+    )
+
+
+def _pulses(rng: Generator, sound: Sound) -> Sound:
+    """Gate a sound into a few uneven bursts with silence between."""
+    gate = np.zeros(len(sound))
+    at = 0
+    while at < len(sound):
+        on = int(rng.uniform(0.05, 0.12) * 16_000)
+        gate[at : at + on] = 1.0
+        at += on + int(rng.uniform(0.12, 0.34) * 16_000)
+    window = np.hanning(161)
+    return sound * np.convolve(gate, window / window.sum(), mode="same")
+
+
+def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
+    """Which of two sounds is louder. Steady noise between them hides a small step, not a large."""
+    dry = rng.random() < 0.6
+    step = rng.uniform(1.5, 3.0) if dry else rng.uniform(8.0, 12.0)
+    first_louder = rng.random() < 0.5
+    seconds = rng.uniform(2.3, 3.0)
+    length = rng.uniform(0.6, 0.8)
+    names = [t for t in timbres if t not in ("bell", "string")]
+    timbre, midi = pick(rng, names), int(rng.integers(58, 76))
+    pair = [tone(rng, midi, length, timbre), tone(rng, midi, length, timbre)]
+    pair[0 if first_louder else 1] = gain(pair[0 if first_louder else 1], step)
+    start, between = rng.uniform(0.1, 0.25), rng.uniform(0.2, 0.35)
+    sound = place(seconds, [(start, pair[0]), (start + length + between, pair[1])])
+    if not dry:
+        rumble = level(np.cumsum(rng.standard_normal(len(sound))), -20.0)
+        bumps = curve(rumble - rumble.mean(), list(rng.uniform(-12, 12, 7)))
+        sound = add_noise(rng, sound, 10.0) + gain(bumps, 6.0)
+    return Draft(
+        sound,
+        ("the first", "the second"),
+        "the first" if first_louder else "the second",
+        condition="dry" if dry else "rumble",
+        difficulty="hard" if dry else "easy",
+        fits=("segments", "loudness") if dry else (),
+        outside=() if dry else ("loudness", "segments"),
+        describe=((*NOISE, "no" if dry else "yes"),),
+        truth={"step_db": round(step, 2), "timbre": timbre},
+    )
+
+
+def timbre(rng: Generator, timbres: Sequence[str]) -> Draft:
+    """What kind of instrument plays: no tool measures it."""
+    names = list(OOD_TIMBRES) if timbres[0] in OOD_TIMBRES else list(TIMBRES)
+    wanted = pick(rng, names)
+    others = [n for n in names if n != wanted]
+    chosen = [others[i] for i in rng.permutation(len(others))[:3]]
+    seconds = rng.uniform(2.0, 2.6)
+    notes = [int(m) for m in rng.integers(57, 76, 3)]
+    length = (seconds - 0.3) / 3
+    events = [(0.1 + k * length, tone(rng, m, length * 0.95, wanted)) for k, m in enumerate(notes)]
+    return Draft(
+        place(seconds, events),
+        (wanted, *chosen),
+        wanted,
+        condition="tune",
+        difficulty="easy",
+        outside=("pitch", "brightness"),
+        truth={"midi": notes, "timbre": wanted},
+    )
+
+
+def brightness(rng: Generator, timbres: Sequence[str]) -> Draft:
+    """Which of two noises sounds brighter."""
+    low, high = rng.uniform(500, 1200), rng.uniform(2200, 4500)
+    first = rng.random() < 0.5
+    centres = (high, low) if first else (low, high)
+    seconds = rng.uniform(2.1, 2.7)
+    length = rng.uniform(0.6, 0.8)
+    bands = [noise_burst(rng, length, c / 1.4, c * 1.4) for c in centres]
+    sound = place(seconds, [(0.15, bands[0]), (0.4 + length, bands[1])])
+    return Draft(
+        sound,
+        ("the first", "the second"),
+        "the first" if first else "the second",
+        condition="bands",
+        difficulty="easy",
+        outside=("brightness", "loudness"),
+        truth={"centres_hz": [round(c) for c in centres]},
+    )
+
+
+VOICED = ("a pitched tone", "only noise", "a tone inside noise")
+
+
+def voiced(rng: Generator, timbres: Sequence[str]) -> Draft:
+    """Whether the clip holds a pitch, noise, or both."""
+    answer = pick(rng, VOICED)
+    seconds = rng.uniform(2.0, 2.8)
+    names = [t for t in timbres if t not in ("bell", "string")]
+    sound = place(
+        seconds, [(0.1, tone(rng, int(rng.integers(57, 78)), seconds - 0.3, pick(rng, names)))]
+    )
+    if answer == "only noise":
+        sound = place(seconds, [(0.1, noise_burst(rng, seconds - 0.3))])
+    elif answer == "a tone inside noise":
+        sound = add_noise(rng, sound, rng.uniform(-3, 3))
+    return Draft(
+        sound,
+        VOICED,
+        answer,
+        condition=answer.replace(" ", "_"),
+        difficulty="easy",
+        outside=("pitch",) if answer != "a pitched tone" else (),
+        truth={},
+    )
