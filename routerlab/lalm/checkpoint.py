@@ -1,0 +1,92 @@
+"""Where a model's files are and what they are, before any weight is read. Imports no torch.
+
+A name is "embedded", a folder, or a hub id. Only safetensors are accepted, and code that comes with
+a checkpoint is never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from routerlab.errors import UserError
+
+EMBEDDED = "embedded"
+"""The name of the model that ships with the package."""
+
+# What changes an answer: weights, sizes, tokenizer, front end. Not the model card or the licence.
+_RELEVANT = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+)
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+
+
+def locate(path: str, revision: str | None = None) -> Path:
+    """The local folder of a model; a hub id is fetched (or found in the hub's own cache)."""
+    folder = Path(str(files("routerlab.embedded") / "lalm")) if path == EMBEDDED else Path(path)
+    if folder.is_dir():
+        return _checked(folder, path)
+    if path == EMBEDDED or path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise UserError(
+            f"lalm: no folder {path!r}. Allowed: 'embedded', a folder with config.json and "
+            "safetensors, or a hub id 'owner/name'. Check the path."
+        )
+    return _checked(_from_hub(path, revision), path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json as it stands in the folder."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over weights, configuration, tokenizer and front-end settings, by content."""
+    total = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *(folder / name for name in _RELEVANT)]):
+        if file.is_file():
+            stat = file.stat()
+            digest = _file_hash(str(file), stat.st_size, stat.st_mtime_ns)
+            total.update(f"{file.name}:{digest}\n".encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_hash(file: str, size: int, mtime_ns: int) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _checked(folder: Path, given: str) -> Path:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"lalm: {given!r} has no config.json. Give a from_pretrained folder.")
+    if not any(folder.glob("*.safetensors")):
+        found = sorted(f.name for f in folder.glob("*.bin")) or ["no weights"]
+        raise UserError(
+            f"lalm: {given!r} has no *.safetensors (found {', '.join(found)}). Allowed: "
+            "safetensors only. Save the model again with save_pretrained."
+        )
+    return folder
+
+
+def _from_hub(path: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    refused = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)
+    try:
+        return Path(snapshot_download(path, revision=revision, allow_patterns=_WANTED))
+    except refused as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        at = f" at revision {revision!r}" if revision else ""
+        raise UserError(
+            f"lalm: {path!r}{at} is neither a folder nor to be had from the hub ({reason}). "
+            "Allowed: 'embedded', a folder, a hub id 'owner/name'. Check the name and the network."
+        ) from error

@@ -1,0 +1,257 @@
+"""A loaded audio language model, taken apart: hear a clip, embed a prompt, run the text model.
+
+Router and reasoner stand on this one object. Nothing here scores, generates or trains; every
+function but `audio_features` works under autograd, and calls the model's own submodules, so LoRA
+layers put into `LALM.model` act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from routerlab.errors import UserError
+from routerlab.lalm.chat import Chat, Piece, Prompt, Special
+from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate, read_config
+from routerlab.lalm.families import Family, family_of
+from routerlab.types import Clip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import DynamicCache
+
+DType: TypeAlias = Literal["float32", "bfloat16"]
+
+# Fewer frames than this leave no position after the tower's convolution and pooling.
+_LEAST_FRAMES = 4
+
+
+class LALM:
+    """A model, its tokenizer and its front end.
+
+    Attributes:
+        model: the Hugging Face model, in eval mode. Replace its parts (LoRA) in place, or put a
+            `PeftModel` around it here: both are understood.
+        chat_format: text and control tokens into ids.
+        max_seconds: sound beyond this is not heard.
+        tower_passes: clips that went through the audio tower so far.
+        prefix_tokens: real (unpadded) tokens run as shared prefixes by `routerlab.lalm.scoring`.
+        suffix_tokens: real tokens run after them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        extractor: Any,
+        family: Family,
+        folder: Path,
+        max_seconds: float | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.chat_format = Chat(tokenizer)
+        self.tower_passes = self.prefix_tokens = self.suffix_tokens = 0
+        self._extractor = extractor
+        self._family = family
+        self._folder = folder
+        limit = extractor.n_samples / extractor.sampling_rate
+        self.max_seconds = min(limit, max_seconds or limit)
+
+    @classmethod
+    def load(
+        cls,
+        path: str = EMBEDDED,
+        *,
+        revision: str | None = None,
+        dtype: DType = "float32",
+        device: str = "cpu",
+        max_seconds: float | None = None,
+    ) -> LALM:
+        """Load "embedded", a folder or a hub id by the ordinary `from_pretrained` path.
+
+        Raises:
+            UserError: no such model, an unknown family, weights that are not safetensors.
+        """
+        from transformers import AutoTokenizer, WhisperFeatureExtractor
+
+        folder = locate(path, revision)
+        family = family_of(read_config(folder), path)
+        model = family.load(folder, getattr(torch, dtype)).to(device)
+        model.requires_grad_(False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        return cls(model, tokenizer, extractor, family, folder, max_seconds)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the files that the model was loaded from."""
+        return fingerprint(self._folder)
+
+    @property
+    def special(self) -> Special:
+        """Ids of the control tokens."""
+        return self.chat_format.special
+
+    @property
+    def base(self) -> Any:
+        """The Hugging Face model itself, out of a `PeftModel` if there is one around it."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings are."""
+        device: torch.device = self.base.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of embeddings and activations."""
+        dtype: torch.dtype = self.base.get_input_embeddings().weight.dtype
+        return dtype
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the text model."""
+        return int(self.base.get_input_embeddings().weight.shape[1])
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of data text; never a control token (see `routerlab.lalm.chat`)."""
+        return self.chat_format.text_ids(text)
+
+    def chat(self, system: str, pieces: Sequence[Piece], *, cue: str = "") -> Prompt:
+        """A whole prompt in the model's chat format, up to where the assistant goes on."""
+        return self.chat_format.chat(system, pieces, cue=cue)
+
+    @torch.no_grad()
+    def audio_features(self, clips: Sequence[Clip]) -> list[Tensor]:
+        """The audio tower's features, [T_i, hidden] a clip; the same clip twice is heard once."""
+        unique = list({clip.fingerprint: clip for clip in clips}.values())
+        if not unique:
+            return []
+        mel, frames = self.log_mel(unique)
+        row = self._family.tower(self.base, mel.to(self.device, self.dtype), frames.to(self.device))
+        self.tower_passes += len(unique)
+        parts = row.split([self._family.slots(n) for n in frames.tolist()])
+        heard = dict(zip((clip.fingerprint for clip in unique), parts, strict=True))
+        return [heard[clip.fingerprint] for clip in clips]
+
+    def log_mel(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
+        """Log-mel [B, bins, F] padded on the right, and each clip's frames, int64 [B]."""
+        sounds = [self._bounded(clip) for clip in clips]
+        hop, window = self._extractor.hop_length, self._extractor.n_fft
+        # The models' own processors pad with silence far beyond the end, so the last frames of a
+        # clip look into zeros; without the margin they would look into a mirror image.
+        margin = np.zeros(window, np.float32)
+        mel = self._extractor(
+            [np.concatenate([sound, margin]) for sound in sounds],
+            sampling_rate=self._extractor.sampling_rate,
+            padding="longest",
+            truncation=False,
+            return_tensors="pt",
+        ).input_features
+        frames = torch.tensor([-(-len(sound) // hop) for sound in sounds])
+        return mel[..., : int(frames.max())], frames
+
+    def embed(self, ids: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """Embeddings [B, L, D] of ids [B, L], each run of audio slots filled by its clip.
+
+        Args:
+            ids: int64, on any device; as many audio slots as `features` has rows in all.
+            features: of the batch's clips, row after row.
+        """
+        ids = ids.to(self.device)
+        embeds: Tensor = self.base.get_input_embeddings()(ids)
+        if not features:
+            return embeds
+        here = (ids == self.special.audio)[..., None]
+        sound = torch.cat([f.to(embeds.device, embeds.dtype) for f in features])
+        if int(here.sum()) != len(sound):
+            raise ValueError(f"{int(here.sum())} audio slots for {len(sound)} audio features")
+        return embeds.masked_scatter(here, sound)
+
+    def forward(
+        self,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor,
+        position_ids: Tensor | None = None,
+        cache: DynamicCache | None = None,
+    ) -> Tensor:
+        """Hidden states [B, L, D] after the last norm; `cache` is read and added to.
+
+        Args:
+            inputs_embeds: [B, L, D].
+            attention_mask: [B, past + L], 1 where real; or bool [B, 1, L, past + L], True where a
+                query may look.
+            position_ids: int64 [B, L] or [3, B, L]; from a two-dimensional mask when None: 0, 1,
+                2 ... over the real tokens.
+            cache: keys and values of `past` tokens.
+        """
+        if position_ids is None:
+            past = attention_mask.long().cumsum(-1).sub(1).clamp(min=0)
+            position_ids = past[:, -inputs_embeds.shape[1] :]
+        hidden: Tensor = (
+            self._family.decoder(self.base)(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask.to(self.device),
+                position_ids=position_ids.to(self.device),
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        ).last_hidden_state
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head's float32 logits; give it only the positions that are asked for."""
+        out: Tensor = self._family.head(self.base)(hidden)
+        return out.float()
+
+    def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Ids [B, L] padded on the left, and the mask [B, L] of real tokens (int64)."""
+        longest = max(len(row) for row in rows)
+        ids = [[self.special.pad] * (longest - len(row)) + list(row) for row in rows]
+        mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+    def new_cache(self) -> DynamicCache:
+        """An empty cache for `forward`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self._family.decoder(self.base).config)
+
+    def _bounded(self, clip: Clip) -> NDArray[np.float32]:
+        rate = self._extractor.sampling_rate
+        if clip.sample_rate != rate:
+            raise UserError(
+                f"lalm: a clip at {clip.sample_rate} Hz. Allowed: {rate} Hz. Load it with "
+                f"load_clip(path, sample_rate={rate})."
+            )
+        sound = clip.samples[: int(self.max_seconds * rate)]
+        short = max(0, _LEAST_FRAMES * self._extractor.hop_length - len(sound))
+        return np.pad(sound, (0, short)) if short else sound
+
+
+def expand_cache(cache: DynamicCache, rows: Sequence[int] | Tensor) -> DynamicCache:
+    """A cache of len(rows) rows, row i holding the keys and values of row `rows[i]` of `cache`.
+
+    Gradients flow back to `cache`, which stays as it is. A cache of one row is expanded without a
+    copy.
+    """
+    from transformers import DynamicCache
+
+    index = torch.as_tensor(rows)
+    expanded = [(_rows(layer.keys, index), _rows(layer.values, index)) for layer in cache.layers]
+    return DynamicCache(expanded)
+
+
+def _rows(states: Tensor, index: Tensor) -> Tensor:
+    if states.shape[0] == 1:
+        return states.expand(len(index), -1, -1, -1)
+    return states[index.to(states.device)]
