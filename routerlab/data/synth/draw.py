@@ -37,7 +37,7 @@ MAKERS: dict[str, Callable[[Generator, Sequence[str]], Draft]] = {
 OOD_FAMILIES = ("highest", "duration")
 FAMILIES = tuple(name for name in MAKERS if name not in OOD_FAMILIES)
 
-WORKED: dict[str, str] = {
+TASKS: dict[str, str] = {
     **dict.fromkeys(
         ("note", "interval", "direction", "chord", "key", "timbre", "highest"), "music"
     ),
@@ -138,4 +138,4 @@ def _bare(family: str, text: str) -> str:
 
 def task_of(family: str) -> str:
     """MMAU's coarse group."""
-    return WORKED.get(family, "sound")
+    return TASKS.get(family, "sound")

@@ -142,11 +142,12 @@ def _check(item: Item) -> None:
     """Options must differ under the strict match and, both ways, under the official one."""
     for i, one in enumerate(item.choices):
         for other in item.choices[i + 1 :]:
-            same = strict_match(one, other)
-            confused = official_match(one, other, item.choices) or official_match(
-                other, one, item.choices
+            told_apart = not (
+                strict_match(one, other)
+                or official_match(one, other, item.choices)
+                or official_match(other, one, item.choices)
             )
-            assert not (same or confused), f"{item.family}: {one!r} and {other!r} are confusable"
+            assert told_apart, f"{item.family}: {one!r} and {other!r} are confusable"
 
 
 def _row(name: str, audio: str, split: str, item: Item) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The sounds SynthAQA is made of: tones, hits, noise, rooms. Pure functions of numbers and a generator.
+"""The sounds SynthAQA is made of: tones, hits, noise, rooms. Pure functions of a generator.
 
 Everything is float64 at 16 kHz until `finish` scales and rounds it. Nothing here knows a question.
 """
