@@ -1,0 +1,188 @@
+"""Loudness over time, and the segments of sound in silence.
+
+Both see only energy: they know nothing of what sounds, and noise or reverberation fills their gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from routerlab.tools.base import Tool
+from routerlab.tools.registry import register_tool
+from routerlab.tools.signal import (
+    AUDIBLE_DB,
+    FLOOR_DB,
+    Floats,
+    decibels,
+    gate_db,
+    level_curve,
+    spans,
+)
+from routerlab.types import Clip, ToolCard
+
+_BLOCK_S = 0.4
+WINDOWS = 8
+
+
+@register_tool
+class Loudness(Tool):
+    """Programme loudness after ITU-R BS.1770-4, and the level in eight equal windows.
+
+    `measure` says what `lufs` is: "LUFS" (gated), "LUFS ungated" where every block is below the
+    gates, or "dBFS" (plain RMS) for a clip too short for one block of 0.4 s.
+    """
+
+    card = ToolCard(
+        name="loudness",
+        measures="how loud the clip is and how its level changes over time",
+        unit="dB",
+        stops_at="levels only: not what sounds, nor when; noise and reverberation count as sound",
+    )
+    schema: ClassVar = {
+        "lufs": float,
+        "measure": str,
+        "levels_db": list,
+        "trend_db_per_s": float,
+        "change_db": float,
+        "range_db": float,
+    }
+    revision = 1
+
+    def run(self, clip: Clip) -> dict[str, Any]:
+        """Levels of eight windows, a line through them, and the loudness of the whole."""
+        samples = clip.samples.astype(np.float64)
+        parts = [part for part in np.array_split(samples, WINDOWS) if len(part)]
+        levels = np.array([decibels(np.mean(part**2)) for part in parts])
+        heard = np.maximum(levels, AUDIBLE_DB)
+        centres = (np.arange(len(parts)) + 0.5) * clip.seconds / len(parts)
+        slope = float(np.polyfit(centres, heard, 1)[0]) if len(parts) > 1 else 0.0
+        lufs, measure = integrated_loudness(samples, clip.sample_rate)
+        return {
+            "lufs": round(lufs, 1),
+            "measure": measure,
+            "levels_db": [round(float(level), 1) for level in levels],
+            "trend_db_per_s": round(slope, 2),
+            "change_db": round(slope * clip.seconds, 1),
+            "range_db": round(float(np.ptp(heard)), 1),
+        }
+
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """Eight levels, their change and range."""
+        levels = " ".join(f"{level:.0f}" for level in values["levels_db"])
+        return (
+            f"loudness: levels {levels} dB; change {values['change_db']:+.1f} dB; "
+            f"range {values['range_db']:.0f} dB"
+        )
+
+
+@register_tool
+class Segments(Tool):
+    """Stretches of sound parted by rest, with their edges, lengths and levels."""
+
+    card = ToolCard(
+        name="segments",
+        measures="where sound starts and stops: edges, length and level of each stretch",
+        unit="seconds",
+        stops_at="sounds that touch count as one; steady noise or reverberation hides the gaps",
+    )
+    schema: ClassVar = {"count": int, "segments": list, "silence_s": float}
+    revision = 1
+
+    def __init__(self, below_peak_db: float = 25.0, least_s: float = 0.04) -> None:
+        self.below_peak_db = below_peak_db
+        self.least_s = least_s
+
+    def run(self, clip: Clip) -> dict[str, Any]:
+        """Stretches above the gate, at most 4 ms early or late on clean edges."""
+        samples = clip.samples.astype(np.float64)
+        found = sound_spans(samples, clip.sample_rate, self.below_peak_db, self.least_s)
+        rows = [_segment(samples, clip.sample_rate, start, stop) for start, stop in found]
+        silence = max(0.0, clip.seconds - sum(row["seconds"] for row in rows))
+        return {"count": len(rows), "segments": rows, "silence_s": round(silence, 2)}
+
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """Edges, length and level of the first six stretches."""
+        if not values["count"]:
+            return "segments: no sound"
+        rows = ", ".join(
+            f"{row['start_s']:.2f} to {row['end_s']:.2f} s ({row['seconds']:.2f} s, "
+            f"{row['level_db']:.0f} dB)"
+            for row in values["segments"][:6]
+        )
+        noun = "sound" if values["count"] == 1 else "sounds"
+        return f"segments: {values['count']} {noun}, {rows}"
+
+
+def sound_spans(
+    samples: Floats, rate: int, below_peak_db: float = 25.0, least_s: float = 0.04
+) -> list[tuple[float, float]]:
+    """(start_s, end_s) of each stretch of sound; empty for silence."""
+    hop_s = 0.004
+    levels = level_curve(samples, rate, 0.012, hop_s)
+    if levels.max() < AUDIBLE_DB:
+        return []
+    # A 30 ms smoothed curve decides, so that noise does not flicker; the fine one places the edges.
+    active = levels > gate_db(levels, below_peak_db)
+    found = spans(active, gap=round(0.03 / hop_s), least=max(1, round(least_s / hop_s)))
+    length = len(samples) / rate
+    return [(start * hop_s, min(stop * hop_s, length)) for start, stop in found]
+
+
+def integrated_loudness(samples: Floats, rate: int) -> tuple[float, str]:
+    """Loudness and what it is; see `Loudness`. Mono, weight 1.
+
+    >>> tone = np.sin(2 * np.pi * 997 * np.arange(48_000) / 48_000)
+    >>> integrated_loudness(tone, 48_000)
+    (-3.0..., 'LUFS')
+    """
+    block = round(_BLOCK_S * rate)
+    if len(samples) < block:
+        return float(decibels(np.mean(samples**2))), "dBFS"
+    total = np.concatenate([[0.0], np.cumsum(_k_weighted(samples, rate) ** 2)])
+    starts = np.arange(0, len(samples) - block + 1, max(1, block // 4))
+    power = (total[starts + block] - total[starts]) / block
+    loudness = -0.691 + decibels(power)
+    kept = power[loudness > -70.0]
+    if not len(kept):
+        return max(FLOOR_DB, float(-0.691 + decibels(power.mean()))), "LUFS ungated"
+    gate = -0.691 + decibels(kept.mean()) - 10.0
+    kept = power[loudness > max(gate, -70.0)]
+    return float(-0.691 + decibels(kept.mean())), "LUFS"
+
+
+def _k_weighted(samples: Floats, rate: int) -> Floats:
+    from scipy.signal import sosfilt
+
+    sections = np.array([_shelf(rate), _high_pass(rate)])
+    weighted: Floats = sosfilt(sections, samples)
+    return weighted
+
+
+def _shelf(rate: int) -> list[float]:
+    """The head's shelf of BS.1770, for any rate (bilinear transform of its analogue prototype)."""
+    gain, q, centre = 3.999843853973347, 0.7071752369554196, 1681.974450955533
+    k, vh = np.tan(np.pi * min(centre / rate, 0.49)), 10 ** (gain / 20)
+    vb, a0 = vh**0.4996667741545416, 1 + k / q + k * k
+    b = [(vh + vb * k / q + k * k) / a0, 2 * (k * k - vh) / a0, (vh - vb * k / q + k * k) / a0]
+    return [*b, 1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0]
+
+
+def _high_pass(rate: int) -> list[float]:
+    """The low-frequency roll-off of BS.1770, for any rate."""
+    q, centre = 0.5003270373238773, 38.13547087602444
+    k = np.tan(np.pi * centre / rate)
+    a0 = 1 + k / q + k * k
+    return [1.0, -2.0, 1.0, 1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0]
+
+
+def _segment(samples: Floats, rate: int, start: float, stop: float) -> dict[str, float]:
+    part = samples[round(start * rate) : round(stop * rate)]
+    return {
+        "start_s": round(start, 3),
+        "end_s": round(stop, 3),
+        "seconds": round(stop - start, 3),
+        "level_db": round(float(decibels(np.mean(part**2))), 1),
+    }
