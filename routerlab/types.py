@@ -145,6 +145,7 @@ class Outcome:
         correct: strict match of the answer with gold; False unless `state` is "ok".
         replicate: 0, or the number of a run with permuted options.
         seconds: of the reasoner's part of this cell.
+        cut_seconds: how much of the clip's end was dropped at the seconds limit.
     """
 
     question_id: str
@@ -156,6 +157,7 @@ class Outcome:
     replicate: int = 0
     seconds: float = 0.0
     error: str = ""
+    cut_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
