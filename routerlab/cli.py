@@ -1,0 +1,76 @@
+"""`routerlab`: sorts the command line, checks what it can, and hands over; free of torch.
+
+Training commands go to `routerlab.lightning_cli` once their recipe has been found and read;
+the others live in `routerlab.commands`. A user's mistake is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from routerlab import __version__
+from routerlab.commands.arguments import sort_words
+from routerlab.commands.plan import make_plan
+from routerlab.commands.recipes import packaged_recipes
+from routerlab.errors import UserError, unknown
+
+TRAINING = ("fit", "validate", "test", "predict", "survey")
+OTHERS = ("ask", "tools", "data", "summary")
+
+HELP = """\
+routerlab: learn when a frozen audio language model should call a tool.
+
+  routerlab fit RECIPE [key=value ...]        survey, train, test; results in runs/RECIPE/NUMBER
+  routerlab fit RECIPE --ckpt_path last       go on with the newest unfinished run
+  routerlab test [RECIPE|RUN] [key=value ...] test a trained run (without a word: the newest)
+  routerlab validate|predict [RECIPE|RUN]     the same for validation and predictions
+  routerlab survey RECIPE [key=value ...]     what routing could gain, before any training
+  routerlab ask --audio F --question Q --choice A --choice B [--run DIR]
+  routerlab tools list [--json] | run NAME AUDIO | check CLASS_PATH
+  routerlab data make synthaqa DIR [--train N --val N --test N --ood N] [--full] [--seed S]
+  routerlab data predictable ...              refit the best action per latent cell
+  routerlab summary RUN...                    mean over seeds, paired intervals
+
+  --trust PACKAGE|./file.py   let a recipe name classes from there (repeat for more)
+  --print_config              print the resolved recipe and stop
+  --help, --version           `routerlab fit RECIPE --help` lists every key of a recipe
+
+Recipes that come along: {recipes}."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code: 0, or 2 for a user's mistake."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _dispatch(words: list[str]) -> int:
+    command = words[0] if words else "--help"
+    if command in ("--help", "-h", "help"):
+        print(HELP.format(recipes=", ".join(packaged_recipes())))
+        return 0
+    if command == "--version":
+        print(f"routerlab {__version__}")
+        return 0
+    if command in OTHERS:
+        module = importlib.import_module(f"routerlab.commands.{command}")
+        code: int = module.main(words[1:])
+        return code
+    if command not in TRAINING:
+        raise UserError(unknown("routerlab: no command", command, (*TRAINING, *OTHERS)))
+    request = sort_words(command, words[1:])
+    if request.asks_help and not request.recipes:
+        return _dispatch(["--help"])
+    plan = make_plan(request)
+    importlib.import_module("routerlab.lightning_cli").run(plan)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""The training commands: a LightningCLI whose errors are one line and whose runs have a folder.
+
+Imported only by `routerlab.cli` when a recipe is to be run, since it imports Lightning and torch.
+What fit, test and survey mean for a router is in `routerlab.experiment`; a recipe with any other
+LightningModule is plain Lightning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import set_parsing_settings
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from routerlab.commands.checks import config_problems, object_problems
+from routerlab.commands.explain import explain
+from routerlab.commands.plan import Plan
+from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run
+from routerlab.errors import ProblemList, UserError
+
+_RUN_ARGUMENTS = ("ckpt_path", "verbose", "return_predictions")
+
+
+class RouterTrainer(Trainer):
+    """Lightning's Trainer with one more subcommand."""
+
+    def survey(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+        """Fill the outcome tables and print what routing could gain; nothing is trained."""
+        importlib.import_module("routerlab.experiment").survey(self, model, datamodule)
+
+
+class RouterCLI(LightningCLI):
+    """LightningCLI with checks before anything heavy, and a folder for the run."""
+
+    def __init__(self, plan: Plan, *, run: bool = True) -> None:
+        self.plan = plan
+        self.run: Run
+        set_parsing_settings(
+            omegaconf_absolute_to_relative_paths=True,
+            # A class path inside a tool's free-form settings is a value, not an object to build.
+            instantiate_subclass_spec_in_any=False,
+            import_path_denylist=["*"],
+            import_path_allowlist=list(plan.allowed),
+        )
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=RouterTrainer,
+            trainer_defaults={"logger": False},
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            run=run,
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that raises, never abbreviates, and resolves `${…}` after the overrides."""
+        kwargs |= {"exit_on_error": False, "allow_abbrev": False, "parser_mode": "omegaconf+"}
+        return super().init_parser(**kwargs)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's subcommands and `survey`.
+
+        `weights_only` is no argument of any: a recipe must not be able to turn it off.
+        """
+        skipped = LightningCLI.subcommands() | {"survey": {"model", "datamodule"}}
+        return {name: names | {"weights_only"} for name, names in skipped.items()}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the plan's words; `sys.argv` is as it was afterwards, for ranks launched later."""
+        with _argv(self.plan.words):
+            try:
+                super().parse_arguments(parser, None)
+            except argparse.ArgumentError as error:
+                command = self._parser(self.plan.words[0])
+                known = [a.dest for a in command._actions if a.dest != "help"]
+                raise UserError(explain(str(error), known, _settings_of)) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: the recipe says which classes to build, a checkpoint never does."""
+
+    def before_instantiate_classes(self) -> None:
+        """Report every problem of meaning, then make the run folder and write the recipe there."""
+        if self.subcommand is None:
+            return
+        config = self._dumped()
+        if problems := config_problems(config, self.plan.trusted):
+            raise ProblemList(problems)
+        run = self._run_folder(config["trainer"].get("default_root_dir"))
+        if _rank() == 0 and self.subcommand == "fit":
+            _write_recipe(run.recipe, config)
+        self.config[self.subcommand]["trainer"]["default_root_dir"] = str(run.folder)
+        self.run = run
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer, and hear what they have to say before they run."""
+        super().instantiate_classes()
+        if hasattr(self.datamodule, "trusted"):
+            self.datamodule.trusted = tuple(self.plan.trusted)
+        if problems := object_problems(self.model, self.datamodule, self.trainer):
+            raise ProblemList(problems)
+
+    def fit(self, **kwargs: Any) -> None:
+        """Survey, train and test a router; plainly fit any other module."""
+        try:
+            self._do("fit", kwargs)
+        except BaseException:  # an interrupted fit, too, can be gone on with
+            self._mark("stopped")
+            raise
+        self._mark("finished")
+
+    def test(self, **kwargs: Any) -> None:
+        """Test a router with its rivals; plainly test any other module."""
+        self._do("test", kwargs)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write a router's predictions; plainly predict with any other module."""
+        self._do("predict", kwargs)
+
+    def _do(self, command: str, kwargs: dict[str, Any]) -> None:
+        doing: Callable[..., Any] = getattr(self.trainer, command)
+        if _is_router(self.model):
+            doing = getattr(importlib.import_module("routerlab.experiment"), command)
+            kwargs = {"trainer": self.trainer, **kwargs}
+        doing(**kwargs)
+
+    def _mark(self, status: str) -> None:
+        if _rank() == 0:
+            self.run.mark(status)
+
+    def _dumped(self) -> dict[str, Any]:
+        parser = self._parser(self.subcommand)
+        text = parser.dump(self.config[str(self.subcommand)], skip_none=False, format="yaml")
+        config: dict[str, Any] = yaml.safe_load(text)
+        return config
+
+    def _run_folder(self, given: str | None) -> Run:
+        inherited = os.environ.get(RUN_FOLDER_VARIABLE)
+        if _rank() > 0:
+            if not inherited:
+                raise UserError(
+                    f"{RUN_FOLDER_VARIABLE}: not set on rank {_rank()}. When ranks are started by "
+                    "something other than routerlab, set it to one folder for all of them."
+                )
+            return Run(Path(inherited))
+        command = str(self.subcommand)
+        if self.plan.run is not None:
+            run = self.plan.run
+            if command == "fit":
+                begin(run.folder, self.plan.recipe, command)
+        elif inherited or given:
+            run = begin(Path(str(inherited or given)), self.plan.recipe, command)
+        else:
+            run = new_run(self.plan.recipe, command)
+        os.environ[RUN_FOLDER_VARIABLE] = str(run.folder.resolve())
+        return run
+
+
+def run(plan: Plan) -> None:
+    """Run a training command.
+
+    Raises:
+        UserError: a mistake in the recipe or the command line, Lightning's refusals included.
+    """
+    _quiet()
+    inherited = RUN_FOLDER_VARIABLE in os.environ
+    try:
+        RouterCLI(plan)
+    except MisconfigurationException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    finally:
+        if not inherited:
+            os.environ.pop(RUN_FOLDER_VARIABLE, None)
+
+
+def _settings_of(class_path: str) -> list[str]:
+    """Names of a class's settings; the class has been imported by the parser already."""
+    if not class_path:
+        return []
+    module, _, name = class_path.rpartition(".")
+    parser = LightningArgumentParser(exit_on_error=False)
+    found = getattr(sys.modules[module], name)
+    added = parser.add_class_arguments(found, "it", fail_untyped=False)
+    return [key.removeprefix("it.") for key in added]
+
+
+def _is_router(model: LightningModule) -> bool:
+    module = sys.modules.get("routerlab.module")
+    return module is not None and isinstance(model, module.RouterModule)
+
+
+def _write_recipe(path: Path, config: dict[str, Any]) -> None:
+    """The resolved recipe, without what belongs to this one call."""
+    kept = {key: value for key, value in config.items() if key not in _RUN_ARGUMENTS}
+    kept["trainer"] = kept["trainer"] | {"default_root_dir": None}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+
+
+def _quiet() -> None:
+    """Keep Lightning's tips, hardware notes and a deprecation of its own out of the output."""
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def _argv(words: Sequence[str]) -> Iterator[None]:
+    before = sys.argv
+    sys.argv = [before[0], *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
