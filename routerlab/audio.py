@@ -99,7 +99,7 @@ def _frames_to_read(sound: soundfile.SoundFile, name: str, max_seconds: float) -
         raise AudioError(f"audio {name}: {channels} channels; at most {MAX_CHANNELS} are read.")
     if sound.frames <= 0:
         raise AudioError(f"audio {name}: holds no samples.")
-    limit = min(sound.frames, int(max_seconds * rate))
+    limit = min(int(sound.frames), int(max_seconds * rate))
     if limit < 1:
         raise AudioError(f"audio {name}: a limit of {max_seconds} s keeps no samples.")
     if limit * 4 > MAX_BYTES:

@@ -52,13 +52,12 @@ class Loudness(Tool):
     revision = 1
 
     def run(self, clip: Clip) -> dict[str, Any]:
-        """Levels of eight windows, a line through them, and the loudness of the whole."""
+        """Levels of eight windows, a line through the audible ones, loudness of the whole."""
         samples = clip.samples.astype(np.float64)
         parts = [part for part in np.array_split(samples, WINDOWS) if len(part)]
         levels = np.array([decibels(np.mean(part**2)) for part in parts])
-        heard = np.maximum(levels, AUDIBLE_DB)
-        centres = (np.arange(len(parts)) + 0.5) * clip.seconds / len(parts)
-        slope = float(np.polyfit(centres, heard, 1)[0]) if len(parts) > 1 else 0.0
+        heard = np.flatnonzero(levels > max(AUDIBLE_DB, levels.max() - 45.0))
+        slope = _slope(heard * clip.seconds / len(parts), levels[heard])
         lufs, measure = integrated_loudness(samples, clip.sample_rate)
         return {
             "lufs": round(lufs, 1),
@@ -66,7 +65,7 @@ class Loudness(Tool):
             "levels_db": [round(float(level), 1) for level in levels],
             "trend_db_per_s": round(slope, 2),
             "change_db": round(slope * clip.seconds, 1),
-            "range_db": round(float(np.ptp(heard)), 1),
+            "range_db": round(float(np.ptp(levels[heard])) if len(heard) else 0.0, 1),
         }
 
     def describe(self, values: Mapping[str, Any]) -> str:
@@ -91,7 +90,7 @@ class Segments(Tool):
     schema: ClassVar = {"count": int, "segments": list, "silence_s": float}
     revision = 1
 
-    def __init__(self, below_peak_db: float = 25.0, least_s: float = 0.04) -> None:
+    def __init__(self, below_peak_db: float = 40.0, least_s: float = 0.04) -> None:
         self.below_peak_db = below_peak_db
         self.least_s = least_s
 
@@ -117,14 +116,13 @@ class Segments(Tool):
 
 
 def sound_spans(
-    samples: Floats, rate: int, below_peak_db: float = 25.0, least_s: float = 0.04
+    samples: Floats, rate: int, below_peak_db: float = 40.0, least_s: float = 0.04
 ) -> list[tuple[float, float]]:
     """(start_s, end_s) of each stretch of sound; empty for silence."""
     hop_s = 0.004
     levels = level_curve(samples, rate, 0.012, hop_s)
     if levels.max() < AUDIBLE_DB:
         return []
-    # A 30 ms smoothed curve decides, so that noise does not flicker; the fine one places the edges.
     active = levels > gate_db(levels, below_peak_db)
     found = spans(active, gap=round(0.03 / hop_s), least=max(1, round(least_s / hop_s)))
     length = len(samples) / rate
@@ -151,6 +149,14 @@ def integrated_loudness(samples: Floats, rate: int) -> tuple[float, str]:
     gate = -0.691 + decibels(kept.mean()) - 10.0
     kept = power[loudness > max(gate, -70.0)]
     return float(-0.691 + decibels(kept.mean())), "LUFS"
+
+
+def _slope(at: Floats, levels: Floats) -> float:
+    """dB a second of the least-squares line; 0 for fewer than two points."""
+    if len(at) < 2:
+        return 0.0
+    away = at - at.mean()
+    return float((away * levels).sum() / (away**2).sum())
 
 
 def _k_weighted(samples: Floats, rate: int) -> Floats:

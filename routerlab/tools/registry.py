@@ -18,7 +18,16 @@ from routerlab.types import ToolCard
 ENTRY_POINTS = "routerlab.tools"
 """Group under which an installed package offers tools: `name = module:Class`."""
 
-_BUILT_IN = ("pitch", "harmony", "rhythm", "levels", "timbre")
+_BUILT_IN = {
+    "pitch": "pitch",
+    "chord": "harmony",
+    "tempo": "rhythm",
+    "onsets": "rhythm",
+    "loudness": "levels",
+    "segments": "levels",
+    "brightness": "timbre",
+    "quality": "timbre",
+}
 _REGISTERED: dict[str, type[Tool]] = {}
 
 AnyTool = TypeVar("AnyTool", bound=type[Tool])
@@ -48,7 +57,8 @@ def known_tools() -> dict[str, type[Tool]]:
     """Every tool by name, the package's own first."""
     _import_built_in()
     _import_plugins()
-    return dict(_REGISTERED)
+    order = [*_BUILT_IN, *(name for name in _REGISTERED if name not in _BUILT_IN)]
+    return {name: _REGISTERED[name] for name in order}
 
 
 def find_tool(name: str) -> type[Tool]:
@@ -84,7 +94,7 @@ def _place(cls: type) -> str:
 
 @cache
 def _import_built_in() -> None:
-    for module in _BUILT_IN:
+    for module in sorted(set(_BUILT_IN.values())):
         importlib.import_module(f"routerlab.tools.{module}")
 
 

@@ -30,9 +30,12 @@ def onset_envelope(clip: Clip, hop: int) -> Floats:
     mel = librosa.feature.melspectrogram(
         y=samples, sr=clip.sample_rate, n_fft=_FRAME, hop_length=hop, n_mels=32
     )
-    # Only the upper 50 dB: below, the ends of tones splatter and the noise floor flickers.
-    decibels = librosa.power_to_db(mel, ref=np.max, top_db=50.0)
-    envelope: Floats = librosa.onset.onset_strength(S=decibels, sr=clip.sample_rate, center=False)
+    levels = librosa.power_to_db(mel, top_db=50.0)
+    # Clamped to a floor a band: below it, noise flickers and the ends of tones splatter. The floor
+    # stays 15 dB under the loudest moment, so that one long sound still starts somewhere.
+    rest = np.percentile(levels[:, lead // hop :], 20, axis=1, keepdims=True)
+    levels = np.maximum(levels, np.minimum(rest + 12.0, levels.max() - 15.0))
+    envelope: Floats = librosa.onset.onset_strength(S=levels, sr=clip.sample_rate, center=False)
     return envelope
 
 

@@ -52,12 +52,12 @@ def level_curve(samples: Floats, rate: int, window_s: float, hop_s: float) -> Fl
 def gate_db(levels: Floats, below_peak: float) -> float:
     """The level that parts sound from rest in a level curve, in dB.
 
-    `below_peak` under the loud parts where the rest is quiet; where the rest is noise, half-way
-    (in dB) between the noise and the loud parts, and never less than 4 dB under the loud parts, so
-    that a steady sound without any rest stays one sound.
+    `below_peak` under the loud parts where the rest is quiet, 4 dB above the rest where it is
+    noise, and always at least 4 dB under the loud parts, so that a steady sound without any rest
+    stays one sound.
     """
     loud, rest = np.percentile(levels, [95, 8])
-    return float(min(max(loud - below_peak, (loud + rest) / 2), loud - 4.0))
+    return float(min(max(loud - below_peak, rest + 4.0), loud - 4.0))
 
 
 def spans(active: NDArray[np.bool_], gap: int, least: int) -> list[tuple[int, int]]:
