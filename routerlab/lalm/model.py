@@ -122,6 +122,17 @@ class LALM:
         """Width of the text model."""
         return int(self.base.get_input_embeddings().weight.shape[1])
 
+    @property
+    def vocabulary(self) -> int:
+        """How many logits the head gives."""
+        return int(self.base.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Ids that end an answer: the end of a turn and what the tokenizer calls end or padding."""
+        named = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, self.special.end)
+        return frozenset(int(token) for token in named if token is not None)
+
     def text_ids(self, text: str) -> list[int]:
         """Ids of data text; never a control token (see `routerlab.lalm.chat`)."""
         return self.chat_format.text_ids(text)

@@ -1,0 +1,147 @@
+"""Prefixes run once, and rows that go on from them in groups of like length.
+
+Scoring and greedy decoding both stand on this; neither options nor sampling are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from routerlab.lalm.model import LALM, expand_cache
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+# Padded tokens in one pass over rows. Small batches stay in a CPU's caches; GPUs want large ones.
+_TOKENS_CPU, _TOKENS_GPU = 2_048, 16_384
+# A group of rows ends where padding would grow beyond this share of its real tokens.
+_MOST_PADDING = 0.15
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Keys and values of Q prefixes, padded on the left.
+
+    Attributes:
+        mask: int64 [Q, P], 1 where real.
+    """
+
+    cache: DynamicCache
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tokens that go on from one prefix.
+
+    Attributes:
+        owner: index of the prefix.
+        ids: tokens, not empty.
+        segment: for each token 0, or the number (1, 2 ...) of the branch after the trunk that it
+            belongs to; branches do not see each other.
+        position: for each token, counted from the end of the prefix.
+    """
+
+    owner: int
+    ids: Sequence[int]
+    segment: Sequence[int]
+    position: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What came out of one pass over some rows, padded on the left.
+
+    Attributes:
+        index: which rows, as indices into what was given.
+        hidden: [R, L, D].
+        visible: bool [R, P + L]: what a token appended to each row may look at.
+        cache: prefix and rows.
+        next_position: int64 [R], of a token appended to each row.
+    """
+
+    index: list[int]
+    hidden: Tensor
+    visible: Tensor
+    cache: DynamicCache
+    next_position: Tensor
+
+
+def run_prefixes(
+    lalm: LALM, prefixes: Sequence[Sequence[int]], features: Sequence[Sequence[Tensor]]
+) -> Prefixes:
+    """One pass over all prefixes; `features[i]` are of the clips in prefix i."""
+    ids, mask = lalm.pad_left(prefixes)
+    cache = lalm.new_cache()
+    lalm.forward(lalm.embed(ids, [f for each in features for f in each]), mask, cache=cache)
+    lalm.prefix_tokens += sum(len(prefix) for prefix in prefixes)
+    return Prefixes(cache, mask)
+
+
+def run_rows(lalm: LALM, prefixes: Prefixes, rows: Sequence[Row]) -> Iterator[Pass]:
+    """Passes over all rows, each row in one of them, rows of like length together."""
+    limit = _TOKENS_CPU if lalm.device.type == "cpu" else _TOKENS_GPU
+    for index in groups([len(row.ids) for row in rows], limit):
+        yield _run(lalm, prefixes, [rows[i] for i in index], index)
+
+
+def groups(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Indices grouped by length, so that little is padded and few padded tokens go together.
+
+    >>> list(groups([9, 30, 10, 31, 10], 62))
+    [[0, 2, 4], [1, 3]]
+    >>> list(groups([10, 10, 10], 20))
+    [[0, 1], [2]]
+    """
+    group: list[int] = []
+    real = 0
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        padded = (len(group) + 1) * lengths[i]
+        wasted = padded - real - lengths[i]
+        if group and (padded > limit or wasted > _MOST_PADDING * (real + lengths[i])):
+            yield group
+            group, real = [], 0
+        group.append(i)
+        real += lengths[i]
+    if group:
+        yield group
+
+
+def _run(lalm: LALM, prefixes: Prefixes, rows: Sequence[Row], index: list[int]) -> Pass:
+    ids, real = lalm.pad_left([row.ids for row in rows])
+    longest, device = ids.shape[1], lalm.device
+    segment = _left([row.segment for row in rows], longest, -1, device)
+    position = _left([row.position for row in rows], longest, 0, device)
+    owners = torch.tensor([row.owner for row in rows], device=prefixes.mask.device)
+    before = prefixes.mask[owners]
+    start = before.sum(1)[:, None]
+    cache = expand_cache(prefixes.cache, owners)
+    mask = _tree(segment, before.bool())
+    hidden = lalm.forward(lalm.embed(ids, ()), mask, position + start, cache)
+    lalm.suffix_tokens += sum(len(row.ids) for row in rows)
+    visible = torch.cat([before, real], dim=1).bool()
+    return Pass(index, hidden, visible, cache, (position + start).max(1).values + 1)
+
+
+def _left(rows: Sequence[Sequence[int]], longest: int, fill: int, device: torch.device) -> Tensor:
+    padded = [[fill] * (longest - len(row)) + list(row) for row in rows]
+    return torch.tensor(padded, device=device)
+
+
+def _tree(segment: Tensor, prefix: Tensor) -> Tensor:
+    """Who may look where: bool [R, 1, L, P + L].
+
+    A token sees the prefix, earlier tokens of its own segment and of the trunk (segment 0).
+    Padding (segment -1) sees itself and the prefix, so that no softmax is empty.
+    """
+    length = segment.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
+    same = segment[:, :, None] == segment[:, None, :]
+    own = (same | (segment == 0)[:, None, :]) & earlier
+    before = prefix[:, None, :].expand(-1, length, -1)
+    return torch.cat([before, own], dim=2)[:, None]
