@@ -1,0 +1,244 @@
+"""The LALM's schooling as Lightning reads it: prepared shards, lessons drawn anew each epoch.
+
+Clips and outputs come from `routerlab.embedded.prepare`, what is drawn from them is
+`routerlab.embedded.curriculum`'s affair, how it is laid out `routerlab.embedded.batch`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from routerlab.embedded.batch import Batch, Example, audio_tokens, collate
+from routerlab.embedded.curriculum import Shares, draw_lesson, irrelevant_tools, observation
+from routerlab.embedded.encode import Encoder
+from routerlab.embedded.prepare import Record, Shard, prepare, read_shard
+from routerlab.embedded.text_tasks import TextTask, draw_task
+
+Key = tuple[int, int]
+"""(epoch, index): all that decides what is drawn, so that order and workers do not matter."""
+
+
+class Clips:
+    """All prepared clips under one running number."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._places = [(s, i) for s in shards for i in range(len(s.records))]
+        self.records = [s.records[i] for s, i in self._places]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def mel(self, index: int) -> np.ndarray[Any, np.dtype[np.float16]]:
+        """The log-mel of one clip."""
+        shard, place = self._places[index]
+        return shard.mel(place)
+
+    def tokens(self, index: int) -> int:
+        """About how long a row on this clip is, for bucketing."""
+        shard, place = self._places[index]
+        frames = shard.starts[place + 1] - shard.starts[place]
+        record = self.records[index]
+        return audio_tokens(frames) + (len(record.question) + sum(map(len, record.choices))) // 4
+
+
+class LessonSet(Dataset[Example]):
+    """Lessons by (epoch, index); indices beyond the clips are text tasks."""
+
+    def __init__(
+        self, clips: Clips, encoder: Encoder, shares: Shares, branches: int, seed: int
+    ) -> None:
+        self._clips, self._encoder = clips, encoder
+        self._shares, self._branches, self._seed = shares, branches, seed
+
+    def __getitem__(self, key: Key) -> Example:
+        epoch, index = key
+        rng = np.random.default_rng([self._seed, epoch, index])
+        if index >= len(self._clips):
+            return self._task(rng)
+        lesson = draw_lesson(
+            rng, self._clips.records[index], self._clips.records, self._shares, self._branches
+        )
+        return Example(self._encoder.lesson(lesson), self._clips.mel(index), lesson.kinds)
+
+    def _task(self, rng: np.random.Generator) -> Example:
+        audio = bool(rng.random() < 0.5)
+        mel = self._clips.mel(int(rng.integers(len(self._clips)))) if audio else None
+        return Example(self._encoder.task(draw_task(rng), audio), mel, ("text_task",))
+
+
+class ExamSet(Dataset[Example]):
+    """Held-out clips, each prompt with each option, to be scored by likelihood; then text tasks."""
+
+    def __init__(self, clips: Clips, encoder: Encoder, tasks: int, seed: int) -> None:
+        self._clips, self._encoder, self._tasks, self._seed = clips, encoder, tasks, seed
+
+    def __len__(self) -> int:
+        return len(self._clips) + self._tasks
+
+    def __getitem__(self, index: int) -> Example:
+        if index >= len(self._clips):
+            task = draw_task(np.random.default_rng([self._seed, 1, index]))
+            return _task_exam(self._encoder, task)
+        rng = np.random.default_rng([self._seed, 0, index])
+        record = self._clips.records[index]
+        choices = [record.choices[i] for i in rng.permutation(len(record.choices))]
+        prompts = exam_prompts(rng, record)
+        tools = [() if tool is None else (observation(tool, record.outputs[tool]),)
+                 for tool in prompts.values()]  # fmt: skip
+        encoded = self._encoder.options(record.question, choices, tools)
+        names = tuple(f"{kind}/{record.family}" for kind in prompts)
+        return Example(encoded, self._clips.mel(index), names, choices.index(record.answer))
+
+
+def exam_prompts(rng: np.random.Generator, record: Record) -> dict[str, str | None]:
+    """What a held-out clip is asked with: by ear, and one output of each sort that it has."""
+    sorts = {
+        "fitting": [t for t in record.fits if t in record.outputs],
+        "irrelevant": irrelevant_tools(record),
+        "misleading": [t for t in record.outside if t in record.outputs],
+    }
+    drawn = {k: tools[int(rng.integers(len(tools)))] for k, tools in sorts.items() if tools}
+    return {"direct": None, **drawn}
+
+
+def _task_exam(encoder: Encoder, task: TextTask) -> Example:
+    labels = [line[:2] for line in task.system.splitlines()[1:]]
+    variants = [
+        encoder.task(TextTask(task.system, task.user, task.cue, label), False) for label in labels
+    ]
+    # The end of turn is left out of the scores, as it is for a reasoner's options.
+    whole = variants[0]
+    branches = tuple(((), v.branches[0][1][:-1]) for v in variants)
+    shared, last = whole.tail[:-1], whole.tail[-1:]
+    encoded = type(whole)(whole.head, shared, tuple((last, t) for _, t in branches))
+    return Example(encoded, None, ("text_task/text",), labels.index(task.answer))
+
+
+class Buckets(Sampler[list[Key]]):
+    """Batches of rows of like length; the order is a function of (seed, epoch)."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths = np.asarray(lengths)
+        self._batch_size, self._seed, self.epoch = batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self._lengths) // self._batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        rng = np.random.default_rng([self._seed, 7, self.epoch])
+        order = rng.permutation(len(self._lengths))[: len(self) * self._batch_size]
+        pool = 50 * self._batch_size
+        batches = []
+        for start in range(0, len(order), pool):
+            part = order[start : start + pool]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches += list(part.reshape(-1, self._batch_size))
+        for place in rng.permutation(len(batches)):
+            yield [(self.epoch, int(i)) for i in batches[place]]
+        self.epoch += 1
+
+
+class EmbeddedDataModule(lightning.LightningDataModule):
+    """Prepares and serves the schooling of the embedded LALM.
+
+    Args:
+        folder: where shards are kept; made if missing, reused if there.
+        clips: training clips.
+        exam_clips: held-out clips (their own seed).
+        seed: of clips and draws.
+        batch_size: clips a step.
+        branches: prompts a clip and step, at most.
+        workers: processes for making clips; 0 for all cores.
+        shares: the curriculum.
+        loaders: processes that draw lessons; below 2 the training process does.
+        system: the reasoner's system text in training prompts.
+    """
+
+    def __init__(
+        self,
+        folder: str = "runs/embedded-data",
+        clips: int = 20_000,
+        exam_clips: int = 1_000,
+        exam_tasks: int = 200,
+        seed: int = 0,
+        batch_size: int = 24,
+        branches: int = 3,
+        workers: int = 0,
+        loaders: int = 1,
+        system: str = "",
+        shares: Shares | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder, self.clips, self.exam_clips = folder, clips, exam_clips
+        self.exam_tasks, self.seed, self.batch_size = exam_tasks, seed, batch_size
+        self.branches, self.workers, self.loaders = branches, workers, loaders
+        self.system, self.shares = system, shares or Shares()
+        self._make = partial(prepare, folder, workers=workers)
+
+    def prepare_data(self) -> None:
+        """Make the shards that are missing."""
+        self._paths()
+
+    def _paths(self) -> tuple[list[Path], list[Path]]:
+        # Seeds 2n and 2n+1: training and held-out clips of one seed, never those of another.
+        train = self._make(self.clips, seed=2 * self.seed)
+        return train, self._make(self.exam_clips, seed=2 * self.seed + 1)
+
+    def setup(self, stage: str) -> None:
+        """Open the shards; log-mels stay on disk."""
+        train, exam = self._paths()
+        self.train_clips = Clips([read_shard(path) for path in train])
+        self.held_out = Clips([read_shard(path) for path in exam])
+
+    def corpus(self) -> list[str]:
+        """Texts to train a tokenizer on: everything that the model will read or write."""
+        rng = np.random.default_rng(self.seed)
+        texts = []
+        for record in self.train_clips.records:
+            texts += [record.question, *(f" {c}" for c in record.choices)]
+            texts += list(record.outputs.values())
+        tasks = [draw_task(rng) for _ in range(len(self.train_clips.records) // 8 + 50)]
+        return [*texts, *(t for task in tasks for t in (task.system, task.user))]
+
+    def connect(self, encoder: Encoder, mel_bins: int) -> None:
+        """Give the module's tokenizer; before the loaders are asked for."""
+        self._encoder, self._bins = encoder, mel_bins
+
+    def train_dataloader(self) -> DataLoader[Example]:
+        """Lessons in buckets of like length."""
+        share = self.shares.text_task
+        tasks = int(len(self.train_clips) * share / (1 - share))
+        lengths = [self.train_clips.tokens(i) for i in range(len(self.train_clips))]
+        lengths += [130] * tasks
+        lessons = LessonSet(
+            self.train_clips, self._encoder, self.shares, self.branches, self.seed
+        )
+        return self._loader(
+            lessons, batch_sampler=Buckets(lengths, self.batch_size, self.seed)
+        )
+
+    def val_dataloader(self) -> DataLoader[Example]:
+        """Held-out clips and text tasks with all their options."""
+        exam = ExamSet(self.held_out, self._encoder, self.exam_tasks, self.seed)
+        return self._loader(exam, batch_size=self.batch_size)
+
+    def _loader(self, data: Dataset[Example], **how: Any) -> DataLoader[Example]:
+        processes = self.loaders if self.loaders > 1 else 0
+        return DataLoader(
+            data,
+            collate_fn=partial(self._collate, audio_id=self._encoder.audio, bins=self._bins),
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            **how,
+        )
+
+    @staticmethod
+    def _collate(examples: Sequence[Example], audio_id: int, bins: int) -> Batch:
+        return collate(examples, audio_id, bins)
