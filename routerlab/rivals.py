@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from routerlab import statistics
 from routerlab.errors import UserError
 from routerlab.types import DIRECT, OutcomeTable, Question, ToolCard
 
@@ -54,20 +55,20 @@ class Scored:
 
 def earned(table: OutcomeTable) -> NDArray[np.bool_]:
     """Correctness [N, A] with the fallback: where a tool failed, direct's answer counts."""
-    right: NDArray[np.bool_] = np.where(table.valid, table.correct, table.correct[:, :1])
-    return right
+    columns = [statistics.routed(table, statistics.always(table, a)) for a in table.actions]
+    return np.stack(columns, axis=1)
 
 
 def score(name: str, table: OutcomeTable, actions: Actions) -> Scored:
     """What `actions` [N] earn on the table."""
     picked = np.asarray(actions, dtype=np.int64)
-    right = earned(table)[np.arange(len(table)), picked]
+    right = statistics.routed(table, picked)
     return Scored(name, right.astype(np.float64), (picked > 0).astype(np.float64), picked)
 
 
 def constant(name: str, table: OutcomeTable, action: str) -> Scored:
     """Always the same action."""
-    return score(name, table, np.full(len(table), table.column(action), dtype=np.int64))
+    return score(name, table, statistics.always(table, action))
 
 
 def uniform(table: OutcomeTable) -> Scored:
@@ -79,15 +80,13 @@ def uniform(table: OutcomeTable) -> Scored:
 
 def best_tool(train: OutcomeTable) -> str:
     """The tool that, forced on every question of `train`, is right most often."""
-    if len(train.actions) < 2:
-        return DIRECT
-    return train.actions[1 + int(earned(train)[:, 1:].mean(axis=0).argmax())]
+    accuracy = statistics.action_accuracy(train)
+    return max(train.actions[1:], key=accuracy.__getitem__, default=DIRECT)
 
 
 def oracle(table: OutcomeTable) -> Scored:
     """A right action where the row has one, direct first; raw, so inflated by luck."""
-    right = earned(table)
-    return score("oracle", table, np.where(right.any(axis=1), right.argmax(axis=1), 0))
+    return score("oracle", table, statistics.oracle_actions(table))
 
 
 def keyword(table: OutcomeTable, cards: Sequence[ToolCard]) -> Scored:
@@ -99,9 +98,11 @@ def keyword(table: OutcomeTable, cards: Sequence[ToolCard]) -> Scored:
 
 _WORD = re.compile(r"[a-z]+")
 _DULL = frozenset(
-    "a an the and or of in on to is it its what which how does do did at by for with from this "
-    "that are was were be as per than each not no any over one two level many much sound sounds "
-    "clip audio".split()
+    _WORD.findall(
+        """a an the and or of in on to is it its what which how does do did at by for with from this
+    that are was were be as per than each not no any over one two level many much sound sounds
+    clip audio"""
+    )
 )
 _NAME_WEIGHT = 2.0
 
@@ -195,7 +196,7 @@ def apply(
 
 
 def wording_keys(questions: Sequence[Question]) -> list[str]:
-    """The template of each question; a lead-in ("family/3+2") says nothing new about the task."""
+    """The template of each question; what is put before it ("family/3+trap") is left off."""
     return [(q.wording or q.question).split("+")[0] for q in questions]
 
 
@@ -211,7 +212,8 @@ def family_of(cell: str) -> str:
 
 def best_overall(table: OutcomeTable) -> str:
     """The single action, direct among them, that is right most often."""
-    return table.actions[int(earned(table).mean(axis=0).argmax())]
+    accuracy = statistics.action_accuracy(table)
+    return max(table.actions, key=accuracy.__getitem__)
 
 
 def by_wording(train: OutcomeTable, table: OutcomeTable) -> Scored:

@@ -77,7 +77,7 @@ def read_mmau(path: str | Path, *, audio_root: str | Path | None = None) -> list
 
 
 def read_splits(
-    files: Mapping[str, str | Path], *, audio_root: str | Path | None = None
+    files: Mapping[str, str | Path], form: str = "auto", *, audio_root: str | Path | None = None
 ) -> dict[str, list[Question]]:
     """Read several files; the problems of all of them are listed together.
 
@@ -88,7 +88,7 @@ def read_splits(
     problems: list[str] = []
     for name, path in files.items():
         try:
-            splits[name] = read_questions(path, audio_root=audio_root)
+            splits[name] = read_questions(path, form, audio_root=audio_root)
         except ProblemList as error:
             problems += error.problems
         except UserError as error:

@@ -1,0 +1,374 @@
+"""The DataModule: makes or reads questions, fills their outcome tables, deals out batches.
+
+This is the world's side of a run: it owns the tools, the reasoner and the cache, and lets go of all
+three once the tables are filled, so that training's memory is the router's alone. Rewards and
+policies are unknown here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+
+from routerlab.data.batches import Clips, EvaluationLoader, collate
+from routerlab.data.order import Order, OrderedLoader
+from routerlab.data.readers import read_splits, read_truth
+from routerlab.data.sources import SYNTHAQA, Sizes, find_splits, synthaqa
+from routerlab.errors import ProblemList, UserError
+from routerlab.oracle.cache import Cache
+from routerlab.oracle.oracle import Oracle
+from routerlab.policy.prompt import LABELS
+from routerlab.reasoners.base import Reasoner
+from routerlab.data.progress import Advance, progress
+from routerlab.tools.isolation import ToolPool
+from routerlab.tools.specs import ToolSpec, check_specs
+from routerlab.types import ALL_OUTPUTS, OutcomeTable, Question, QuestionBatch, ToolCard
+
+TOOLS = ("pitch", "chord", "tempo", "onsets", "loudness", "segments")
+TEST_SPLITS = ("test", "ood")
+
+
+class RouterDataModule(LightningDataModule):
+    """Questions, their outcome tables and batches of both.
+
+    Args:
+        source: a folder with train, val, test and test_ood as .json or .jsonl, one such file (the
+            test split), or "synthaqa": generated under `data_dir` when first needed.
+        data_dir: where generated data is kept.
+        train, val, test, ood: sizes of generated splits; ignored for other sources.
+        seed: of generated data, and of the order of batches if no seed is set for the run.
+        tools: names of tools, or mappings with `name`, `tool` or `class_path`, and `settings`.
+        reasoner: what answers; the embedded LALM if None.
+        cache_dir: where outcomes are kept for good.
+        batch_size: questions in a batch of training, over all ranks.
+        eval_batch_size: the same for validation and tests.
+        workers: processes for tools and for making data; 0 is one a core.
+        controls: whether a fit also trains and evaluates the control routers.
+        all_outputs: whether the test splits also get the answers with every output at once.
+        crossfit: whether `test` is answered again with permuted options, for the cross-fitted
+            oracle.
+        trusted: packages and files from which tools may come (the command line's `--trust`).
+        form: format of the question files: auto, mmau, mmar or avqa.
+        audio_root: what relative sound paths are relative to; each file's own folder if None.
+        max_seconds: longer clips are cut, and the outcome says so.
+        keep_clips_mb: how much decoded sound to keep in memory.
+        tool_timeout_s, tool_memory_mb: limits of one tool call.
+        max_error_rate: above this share of infrastructure failures the run stops.
+    """
+
+    def __init__(
+        self,
+        source: str = SYNTHAQA,
+        data_dir: str = "runs/data",
+        train: int = 1500,
+        val: int = 300,
+        test: int = 1000,
+        ood: int = 500,
+        seed: int = 0,
+        tools: Sequence[str | dict[str, Any]] = TOOLS,
+        reasoner: Reasoner | None = None,
+        cache_dir: str = "runs/cache",
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        workers: int = 0,
+        controls: bool = False,
+        all_outputs: bool = True,
+        crossfit: bool = False,
+        trusted: Sequence[str] = (),
+        form: str = "auto",
+        audio_root: str | None = None,
+        max_seconds: float = 30.0,
+        keep_clips_mb: int = 256,
+        tool_timeout_s: float = 20.0,
+        tool_memory_mb: int = 2048,
+        max_error_rate: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.data_dir = data_dir
+        self.sizes = Sizes(train, val, test, ood)
+        self.seed = seed
+        self.tools = list(tools)
+        self.cache_dir = cache_dir
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.workers = workers
+        self.controls = controls
+        self.all_outputs = all_outputs
+        self.crossfit = crossfit
+        self.trusted = tuple(trusted)
+        self.form = form
+        self.audio_root = audio_root
+        self.clip = Clips(max_seconds, keep_clips_mb)
+        self.limits = {"timeout_s": tool_timeout_s, "memory_mb": tool_memory_mb}
+        self.max_error_rate = max_error_rate
+        self._reasoner = reasoner
+        self._questions: dict[str, list[Question]] = {}
+        self.files: dict[str, Path] = {}
+        self.tables: dict[str, OutcomeTable] = {}
+        self.together: dict[str, NDArray[np.bool_]] = {}
+        self.replicates: dict[str, OutcomeTable] = {}
+        self.cards: tuple[ToolCard, ...] = ()
+        self.versions: dict[str, str] = {}
+        self.counters = {"reasoner_calls": 0, "tool_calls": 0, "cache_hits": 0}
+        self.seconds = {"data": 0.0, "survey": 0.0}
+
+    # --- before anything runs ---------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the settings and with question files that are there already."""
+        found = self._setting_problems()
+        if self.source == SYNTHAQA:
+            return found + self.sizes.problems()
+        try:
+            self._questions = self._read(find_splits(self.source))
+        except ProblemList as error:
+            found += error.problems
+        except UserError as error:
+            found.append(str(error))
+        return found
+
+    def _setting_problems(self) -> list[str]:
+        found = [
+            f"{name} must be 1 or more, not {value}"
+            for name, value in (
+                ("batch_size", self.batch_size),
+                ("eval_batch_size", self.eval_batch_size),
+            )
+            if value < 1
+        ]
+        if len(self.tools) >= len(LABELS):
+            found.append(
+                f"tools: {len(self.tools)} tools and direct need a label each, and there are "
+                f"{len(LABELS)}. Name at most {len(LABELS) - 1}."
+            )
+        try:
+            return found + check_specs(self.specs)
+        except UserError as error:
+            return [*found, str(error)]
+
+    @property
+    def specs(self) -> list[ToolSpec]:
+        """The recipe's tools, in order.
+
+        Raises:
+            UserError: for a key that a tool's entry does not have.
+        """
+        return [tool_spec(entry) for entry in self.tools]
+
+    @property
+    def reasoner(self) -> Reasoner:
+        """What answers; built on first use, its weights loaded on the first answer."""
+        if self._reasoner is None:
+            # Imported here: a recipe with another reasoner needs none of it.
+            from routerlab.reasoners.transformers_reasoner import TransformersReasoner
+
+            self._reasoner = TransformersReasoner()
+        return self._reasoner
+
+    @property
+    def lalm(self) -> str:
+        """Fingerprint of the reasoner's model; "" where it has none."""
+        return str(self.reasoner.identity().get("fingerprint", ""))
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of the actions, direct first."""
+        return ("direct", *(card.name for card in self.cards))
+
+    # --- making, reading, filling -----------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Make generated data (on one process only); read nothing."""
+        start = time.monotonic()
+        if self.source == SYNTHAQA:
+            self._folder()
+        self.seconds["data"] += time.monotonic() - start
+
+    def setup(self, stage: str = "fit") -> None:
+        """Read the questions and fill the tables of every split; again, it does nothing."""
+        start = time.monotonic()
+        self.read()
+        self.seconds["data"] += time.monotonic() - start
+        if stage != "predict" and not self.tables:
+            self.fill()
+
+    def read(self) -> dict[str, list[Question]]:
+        """The questions of every split.
+
+        Raises:
+            ProblemList: with every problem of every file.
+        """
+        if not self.files:
+            self.files = find_splits(self._folder())
+            if self.source == SYNTHAQA:
+                self.files = {k: f for k, f in self.files.items() if getattr(self.sizes, k)}
+        if not self._questions:
+            self._questions = self._read(self.files)
+        return self._questions
+
+    def questions(self, split: str) -> list[Question]:
+        """The questions of one split; [] where there are none."""
+        return self.read().get(split, [])
+
+    def truth(self, split: str) -> dict[str, dict[str, Any]]:
+        """The latent truth of a generated split. For evaluation only."""
+        file = self.files.get(split)
+        return read_truth(file.with_name(f"{file.stem}-truth.json")) if file else {}
+
+    def fill(self) -> None:
+        """Fill the tables of all splits, then let go of tools and reasoner."""
+        start = time.monotonic()
+        splits = self.read()
+        bar_length = sum(len(q) * self._parts(s) for s, q in splits.items())
+        with progress(bar_length) as advance, self.oracle(advance) as oracle:
+            self.cards, self.versions = tuple(oracle.cards), dict(oracle.pool.versions)
+            if self._world > 1:
+                for questions in splits.values():
+                    oracle.fill(questions[self._rank :: self._world])
+                self._barrier()
+            for split, questions in splits.items():
+                self._fill_split(oracle, split, questions)
+            self.counters = {k: getattr(oracle.counters, k) for k in self.counters}
+        self.seconds["survey"] += time.monotonic() - start
+
+    @contextmanager
+    def oracle(self, advance: Advance | None = None) -> Iterator[Oracle]:
+        """Tools, reasoner and cache together, closed at the end."""
+        before = 0
+
+        def report(done: int, total: int, what: str) -> None:
+            nonlocal before
+            if advance is not None:
+                advance(before + done, what)
+            before += total if done == total else 0
+
+        with ToolPool(
+            self.specs, trusted=self.trusted, workers=self.workers, **self.limits
+        ) as pool:
+            oracle = Oracle(
+                pool,
+                self.reasoner,
+                Cache(self.cache_dir),
+                self.clip,
+                max_error_rate=self.max_error_rate,
+                progress=report if self._rank == 0 else None,
+            )
+            try:
+                yield oracle
+            finally:
+                oracle.close()
+                self.reasoner.close()
+
+    def _fill_split(self, oracle: Oracle, split: str, questions: list[Question]) -> None:
+        extra = (ALL_OUTPUTS,) if split in TEST_SPLITS and self.all_outputs else ()
+        table = oracle.fill(questions, (*oracle.actions, *extra))
+        if extra:
+            right = table.correct[:, -1]
+            self.together[split] = np.where(table.valid[:, -1], right, table.correct[:, 0])
+            table = replace(
+                table,
+                actions=table.actions[:-1],
+                correct=table.correct[:, :-1],
+                valid=table.valid[:, :-1],
+            )
+        self.tables[split] = table
+        if split == "test" and self.crossfit:
+            self.replicates[split] = oracle.fill(questions, oracle.actions, replicate=1)
+
+    def _parts(self, split: str) -> int:
+        cells = len(self.tools) + 1
+        again = cells if split == "test" and self.crossfit else 0
+        return cells + again + (1 if split in TEST_SPLITS and self.all_outputs else 0)
+
+    def _folder(self) -> str | Path:
+        if self.source != SYNTHAQA:
+            return self.source
+        return synthaqa(self.data_dir, self.sizes, self.seed, self.workers)
+
+    def _read(self, files: Mapping[str, Path]) -> dict[str, list[Question]]:
+        return read_splits(files, self.form, audio_root=self.audio_root)
+
+    # --- batches ----------------------------------------------------------------------------
+
+    def train_dataloader(self) -> OrderedLoader[QuestionBatch]:
+        """Batches of the train split in the epoch's order, from where the trainer stands."""
+        table = self._table("train")
+        seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))
+        order = Order(len(table), self.batch_size, seed, rank=self._rank, world=self._world)
+
+        def make(rows: list[int]) -> QuestionBatch:
+            return collate(table.questions, rows, self.clip, table)
+
+        return OrderedLoader(order, make, lambda: self._batches_done(len(order)))
+
+    def val_dataloader(self) -> EvaluationLoader:
+        """Batches of the val split."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> EvaluationLoader:
+        """Batches of the test split."""
+        return self._loader("test")
+
+    def batches(self, split: str) -> EvaluationLoader:
+        """A split's batches, whole on every rank; without a table they carry no outcomes."""
+        questions, table = self.questions(split), self.tables.get(split)
+        return EvaluationLoader(questions, self.clip, table, self.eval_batch_size)
+
+    def _loader(self, split: str) -> EvaluationLoader:
+        table = self._table(split)
+        size = self.eval_batch_size
+        return EvaluationLoader(table.questions, self.clip, table, size, self._rank, self._world)
+
+    def _table(self, split: str) -> OutcomeTable:
+        if split not in self.tables:
+            raise UserError(
+                f"data: {self.source!r} has no {split} split, which is needed here. "
+                f"It has: {', '.join(self.tables)}."
+            )
+        return self.tables[split]
+
+    def _batches_done(self, epoch_length: int) -> int:
+        """Finished batches as the trainer counts them (restored when it resumes)."""
+        if self.trainer is None:
+            return 0
+        loop = self.trainer.fit_loop
+        done: int = loop.epoch_loop.batch_progress.current.ready
+        return loop.epoch_progress.current.processed * epoch_length + done
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1
+
+    def _barrier(self) -> None:
+        if self.trainer is not None:
+            self.trainer.strategy.barrier("outcome tables")
+
+
+def tool_spec(entry: str | Mapping[str, Any]) -> ToolSpec:
+    """A recipe's entry as a spec; a bare name stands for the tool of that name.
+
+    Raises:
+        UserError: for a key that a tool's entry does not have.
+    """
+    if isinstance(entry, str):
+        return ToolSpec(name=entry)
+    allowed = asdict(ToolSpec(name="")).keys()
+    odd = sorted(set(entry) - set(allowed))
+    if odd or not entry.get("name"):
+        what = f"has no setting {odd[0]!r}" if odd else "needs a name"
+        raise UserError(f"tools: the entry {dict(entry)} {what}. Allowed: {', '.join(allowed)}.")
+    return ToolSpec(**entry)

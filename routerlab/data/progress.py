@@ -1,0 +1,51 @@
+"""One progress bar for work that comes in several parts; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance: TypeAlias = Callable[[int, str], None]
+"""(how much of the whole is done, what is being done)"""
+
+EVERY_SECONDS = 5.0
+"""How often a plain line is printed at most."""
+
+
+@contextmanager
+def progress(total: int, console: Console | None = None) -> Iterator[Advance]:
+    """Show how much of `total` is done while the block runs."""
+    out = console or Console()
+    with _bar(total, out) if out.is_terminal else _lines(total, out) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(total: int, console: Console) -> Iterator[Advance]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as shown:
+        task = shown.add_task("", total=total)
+
+        def advance(done: int, what: str) -> None:
+            shown.update(task, completed=done, description=what)
+
+        yield advance
+
+
+@contextmanager
+def _lines(total: int, console: Console) -> Iterator[Advance]:
+    last = time.monotonic()
+
+    def advance(done: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVERY_SECONDS:
+            last = now
+            console.print(f"{what}: {done} of {total}", highlight=False)
+
+    yield advance

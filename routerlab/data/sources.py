@@ -1,0 +1,108 @@
+"""Where a split's questions come from: a folder of question files, or SynthAQA made on demand.
+
+Makes data and reads text; opens no sound and knows nothing of tools or tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from routerlab.data import synth
+from routerlab.errors import UserError
+
+SYNTHAQA = "synthaqa"
+SPLITS = ("train", "val", "test", "ood")
+FILES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "validation", "dev"),
+    "test": ("test",),
+    "ood": ("test_ood", "ood"),
+}
+"""Split -> names its file may have, before .json or .jsonl."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of questions of generated splits."""
+
+    train: int = 1500
+    val: int = 300
+    test: int = 1000
+    ood: int = 500
+
+    def problems(self) -> list[str]:
+        """What is wrong with the sizes, one line each."""
+        negative = {k: v for k, v in vars(self).items() if v < 0}
+        lines = [f"{name} must be 0 or more questions, not {n}" for name, n in negative.items()]
+        if not negative and not any(vars(self).values()):
+            lines.append("all splits are empty. Give train, val, test or ood a size.")
+        return lines
+
+
+def synthaqa(data_dir: str | Path, sizes: Sizes, seed: int, workers: int = 0) -> Path:
+    """The folder of a SynthAQA of these sizes and seed, made if it is not there.
+
+    It is made under another name and renamed when whole, so a folder that exists is complete.
+    """
+    parts = "-".join(str(n) for n in vars(sizes).values())
+    folder = Path(data_dir) / f"{SYNTHAQA}-{parts}-seed{seed}-{_revision()}"
+    if folder.is_dir():
+        return folder
+    Path(data_dir).mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=data_dir, prefix=f".{folder.name}."))
+    try:
+        synth.make(unfinished, **vars(sizes), seed=seed, workers=workers)
+        _publish(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def find_splits(source: str | Path) -> dict[str, Path]:
+    """Split -> file. A single file is the test split.
+
+    Raises:
+        UserError: when there is no such place, or it holds no split.
+    """
+    place = Path(source)
+    if place.is_file():
+        return {"test": place}
+    if not place.is_dir():
+        raise UserError(
+            f"data: no file or folder {str(place)!r}. "
+            f"Give one, or {SYNTHAQA!r} for generated questions."
+        )
+    found: dict[str, Path] = {}
+    for split, names in FILES.items():
+        files = [place / f"{n}{ending}" for n in names for ending in (".json", ".jsonl")]
+        there = next((file for file in files if file.is_file()), None)
+        if there is not None:
+            found[split] = there
+    if not found:
+        wanted = ", ".join(f"{names[0]}.json" for names in FILES.values())
+        raise UserError(f"data: {place} holds no question file. One of {wanted} is needed.")
+    return found
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    os.chmod(unfinished, 0o755)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        # Another process finished the same data first: its bytes are these bytes.
+        if not folder.is_dir():
+            raise
+
+
+def _revision() -> str:
+    """Marks the generator: data made by other code is other data."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(synth.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
