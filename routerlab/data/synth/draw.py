@@ -92,7 +92,7 @@ def _kind(draft: Draft) -> str:
     return "boundary" if draft.outside else "plain"
 
 
-_HIDDEN = ("noisy", "echo", "pulsed", "rumble")
+_HIDDEN = ("noisy", "drone", "echo", "crowded", "over_noise", "rumble")
 
 
 def draw(rng: Generator, family: str, pool: Pool, *, lead: bool = True) -> Item:

@@ -12,7 +12,6 @@ from routerlab.data.synth.pitched import NOISE, pick
 from routerlab.data.synth.sounds import (
     OOD_TIMBRES,
     TIMBRES,
-    Sound,
     add_noise,
     curve,
     gain,
@@ -30,56 +29,35 @@ TRENDS: dict[str, tuple[float, ...]] = {
 }
 
 
-def _steady(rng: Generator, seconds: float, timbres: Sequence[str]) -> Sound:
-    if rng.random() < 0.3:
-        return noise_burst(rng, seconds)
-    names = [t for t in timbres if t not in ("bell", "string")]
-    return tone(rng, int(rng.integers(55, 78)), seconds, pick(rng, names))
-
-
 def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """How the level moves. Slight on a steady sound; wide on pulses, which a profile misreads."""
-    steady = rng.random() < 0.6
+    """How a tone's level moves: slight when alone; wide beside noise that moves on its own."""
+    alone = rng.random() < 0.6
     answer = pick(rng, list(TRENDS))
-    half = rng.uniform(0.8, 1.6) if steady else rng.uniform(7.0, 10.0)
+    half = rng.uniform(0.8, 1.6) if alone else rng.uniform(8.0, 11.0)
     seconds = rng.uniform(2.3, 3.0)
-    sound = _steady(rng, seconds - 0.2, timbres)
-    if not steady:
-        sound = _pulses(rng, sound)
+    names = [t for t in timbres if t not in ("bell", "string")]
+    length = seconds - 0.2
+    sound = tone(rng, int(rng.integers(62, 80)), length, pick(rng, names))
     sound = curve(sound, [half * p for p in TRENDS[answer]])
+    if not alone:
+        bed = noise_burst(rng, length, 60.0, 900.0)
+        moves = TRENDS[pick(rng, list(TRENDS))]
+        sound = sound + gain(curve(bed, [rng.uniform(5, 8) * p for p in moves]), 5.0)
     return Draft(
         place(seconds, [(0.1, sound)]),
         tuple(TRENDS),
         answer,
-        condition="steady" if steady else "pulsed",
-        difficulty="hard" if steady else "easy",
-        fits=("loudness",) if steady else (),
-        outside=() if steady else ("loudness",),
-        describe=(
-            (
-                "Is the sound steady or pulsed?",
-                ("steady", "pulsed"),
-                "steady" if steady else "pulsed",
-            ),
-        ),
+        condition="alone" if alone else "over_noise",
+        difficulty="hard" if alone else "easy",
+        fits=("loudness",) if alone else (),
+        outside=() if alone else ("loudness",),
+        describe=((*NOISE, "no" if alone else "yes"),),
         truth={"change_db": round(2 * half, 2)},
     )
 
 
-def _pulses(rng: Generator, sound: Sound) -> Sound:
-    """Gate a sound into a few uneven bursts with silence between."""
-    gate = np.zeros(len(sound))
-    at = 0
-    while at < len(sound):
-        on = int(rng.uniform(0.05, 0.12) * 16_000)
-        gate[at : at + on] = 1.0
-        at += on + int(rng.uniform(0.12, 0.34) * 16_000)
-    window = np.hanning(161)
-    return sound * np.convolve(gate, window / window.sum(), mode="same")
-
-
 def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """Which of two sounds is louder. Steady noise between them hides a small step, not a large."""
+    """Which of two tones is louder. A rumble that comes and goes has levels of its own."""
     dry = rng.random() < 0.6
     step = rng.uniform(1.5, 3.0) if dry else rng.uniform(8.0, 12.0)
     first_louder = rng.random() < 0.5

@@ -14,14 +14,12 @@ from numpy.random import Generator
 from routerlab.data.synth.item import Draft
 from routerlab.data.synth.sounds import (
     HARMONIC,
+    SAMPLE_RATE,
     Sound,
     add_noise,
-    fade,
     gain,
     note_name,
     place,
-    room,
-    silence,
     tone,
 )
 
@@ -42,6 +40,7 @@ QUALITIES = {
     "augmented": (0, 4, 8),
 }
 NOISE = ("Is there noise behind the sound?", ("yes", "no"))
+DRONE = ("Does a low voice accompany the melody?", ("yes", "no"))
 VOICES = ("How many pitches sound together?", ("one", "two", "three"))
 
 
@@ -64,6 +63,13 @@ def two_notes(rng: Generator, first: int, second: int, timbre: str, seconds: flo
     )
 
 
+def over_drone(rng: Generator, sound: Sound) -> Sound:
+    """Set a melody over a long low note: a second voice, which a one-voice tracker follows."""
+    seconds = len(sound) / SAMPLE_RATE
+    drone = tone(rng, int(rng.integers(40, 49)), seconds - 0.1, "organ")
+    return place(seconds, [(0.05, gain(drone, rng.uniform(1, 4)))]) + sound
+
+
 def note(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Which pitch class sounds. In noise a fundamental tracker is lost; a chromagram is not.
 
@@ -73,8 +79,8 @@ def note(rng: Generator, timbres: Sequence[str]) -> Draft:
     seconds = rng.uniform(2.0, 2.8)
     solo = rng.random() < 0.55
     timbre = pick(rng, timbres) if solo else pick(rng, ("organ", "voice", "flute"))
-    if timbre in ("bell",):
-        timbre = "reed"
+    if solo and (timbre == "bell" or rng.random() < 0.5):
+        timbre, midi = "reed", midi - 6
     sound = place(seconds, [(0.15, tone(rng, midi, seconds - 0.4, timbre))])
     if not solo:
         sound = add_noise(rng, sound, rng.uniform(-6, -1))
@@ -109,16 +115,16 @@ def interval(rng: Generator, timbres: Sequence[str]) -> Draft:
     seconds = rng.uniform(2.2, 2.9)
     sound = two_notes(rng, first, first + step, timbre, seconds)
     if not solo:
-        sound = add_noise(rng, sound, rng.uniform(-4, 1))
+        sound = over_drone(rng, sound)
     return Draft(
         sound,
         choices,
         wanted,
-        condition="solo" if solo else "noisy",
+        condition="solo" if solo else "drone",
         difficulty="easy" if coarse else "hard",
         fits=("pitch",) if solo else (),
         outside=() if solo else ("pitch",),
-        describe=((*NOISE, "no" if solo else "yes"),),
+        describe=((*DRONE, "no" if solo else "yes"),),
         truth={"midi": [first, first + step], "timbre": timbre},
     )
 
@@ -134,16 +140,16 @@ def direction(rng: Generator, timbres: Sequence[str]) -> Draft:
     seconds = rng.uniform(2.2, 2.9)
     sound = two_notes(rng, first, first + sign * size, timbre, seconds)
     if not solo:
-        sound = add_noise(rng, sound, rng.uniform(-4, 1))
+        sound = over_drone(rng, sound)
     return Draft(
         sound,
         ("higher", "lower", "the same"),
         answer,
-        condition="solo" if solo else "noisy",
+        condition="solo" if solo else "drone",
         difficulty="hard" if solo else "easy",
         fits=("pitch",) if solo else (),
         outside=() if solo else ("pitch",),
-        describe=((*NOISE, "no" if solo else "yes"),),
+        describe=((*DRONE, "no" if solo else "yes"),),
         truth={"midi": [first, first + sign * size], "timbre": timbre},
     )
 
@@ -226,13 +232,13 @@ def highest(rng: Generator, timbres: Sequence[str]) -> Draft:
     ]
     sound = place(seconds, events)
     if not solo:
-        sound = room(rng, add_noise(rng, sound, rng.uniform(-3, 2)), 0.5)
+        sound = over_drone(rng, sound)
     names = ("the first", "the second", "the third")
     return Draft(
-        fade(sound) if len(sound) else silence(seconds),
+        sound,
         names,
         names[int(np.argmax([spread[int(o)] for o in order]))],
-        condition="solo" if solo else "noisy",
+        condition="solo" if solo else "drone",
         difficulty="hard" if solo else "easy",
         fits=("pitch",) if solo else (),
         outside=() if solo else ("pitch",),

@@ -1,7 +1,7 @@
 """Question families about time: tempo, count, order, longer, gap, duration.
 
 As in `pitched`, one wording covers clips inside and outside what a tool measures: echoes fool an
-onset counter, off-beat hits fool a mean gap, noise hides silence from a segmenter.
+onset counter, off-beat hits fool a mean gap, a burst of noise beside a tone is one more segment.
 """
 
 from __future__ import annotations
@@ -12,28 +12,25 @@ import numpy as np
 from numpy.random import Generator
 
 from routerlab.data.synth.item import Draft
-from routerlab.data.synth.pitched import NOISE, pick
+from routerlab.data.synth.pitched import pick
 from routerlab.data.synth.sounds import (
     Sound,
-    add_noise,
     echo,
-    fade,
     gain,
     knock,
     noise_burst,
     place,
-    room,
-    silence,
     sweep,
     tone,
 )
 
 ECHO = ("Does the sound echo?", ("yes", "no"))
-SPEECHLESS = ("a noise burst", "a beep", "a knock", "a rising sweep")
+BURST = ("Is there a burst of noise beside the tone?", ("yes", "no"))
+EVENTS = ("a noise burst", "a beep", "a knock", "a rising sweep")
 
 
 def tempo(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """Beats a minute. A beat tracker needs several beats; a mean gap needs no extra hits."""
+    """Beats a minute. Extra hits between the beats spoil a mean gap, not a beat tracker."""
     dense = rng.random() < 0.55
     bpm = float(rng.integers(85, 151))
     period = 60 / bpm
@@ -53,8 +50,8 @@ def tempo(rng: Generator, timbres: Sequence[str]) -> Draft:
         choices[0],
         condition="dense" if dense else "two_hits",
         difficulty="hard",
-        fits=("tempo",) if dense else ("onsets",),
-        outside=("onsets",) if dense else ("tempo",),
+        fits=("tempo",) if dense else ("tempo", "onsets"),
+        outside=("onsets",) if dense else (),
         truth={"bpm": bpm, "hits": len(events)},
     )
 
@@ -69,10 +66,12 @@ def count(rng: Generator, timbres: Sequence[str]) -> Draft:
     slots = np.linspace(0.1, seconds - 0.4, number) + rng.uniform(-0.02, 0.02, number)
     sound = place(seconds, [(float(t), tone(rng, midi, 0.08, timbre)) for t in slots])
     if not dry:
-        sound = echo(sound, rng.uniform(0.11, 0.17), rng.uniform(0.5, 0.65))
-    near = [-3, -2, -1, 1, 2, 3] if dry else [-2, -1, 1, 2, number, number]
-    usable = sorted({d for d in near if number + d > 0})
-    chosen = [usable[i] for i in rng.permutation(len(usable))[:3]]
+        sound = echo(sound, rng.uniform(0.11, 0.17), rng.uniform(0.5, 0.65), repeats=1)
+    # Doubles and halves stand among the options of dry clips too: options must not tell an echo.
+    chosen = [number] if rng.random() < (0.5 if dry else 0.8) else []
+    chosen += [-number // 2] if number % 2 == 0 and rng.random() < (0.5 if dry else 0.2) else []
+    near = [d for d in rng.permutation([-2, -1, 1, 2]) if number + d > 0 and int(d) not in chosen]
+    chosen = [int(d) for d in (*chosen, *near)][:3]
     choices = tuple(str(number + d) for d in (0, *chosen))
     return Draft(
         sound,
@@ -89,7 +88,7 @@ def count(rng: Generator, timbres: Sequence[str]) -> Draft:
 
 def order(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Which of three kinds of sound comes first (or last): no tool names kinds of sound."""
-    kinds = [SPEECHLESS[i] for i in rng.permutation(4)[:3]]
+    kinds = [EVENTS[i] for i in rng.permutation(4)[:3]]
     makers = {
         "a noise burst": lambda: noise_burst(rng, 0.35),
         "a beep": lambda: tone(rng, int(rng.integers(70, 86)), 0.35, "flute"),
@@ -110,35 +109,34 @@ def order(rng: Generator, timbres: Sequence[str]) -> Draft:
     )
 
 
-def _pair(rng: Generator, first: Sound, second: Sound, seconds: float) -> Sound:
-    start = rng.uniform(0.1, 0.25)
-    gap = rng.uniform(0.2, 0.35)
-    return place(seconds, [(start, first), (start + len(first) / 16_000 + gap, second)])
-
-
 def longer(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """Which of two sounds lasts longer. Noise hides the silence between from a segmenter."""
-    dry = rng.random() < 0.6
-    ratio = rng.uniform(1.1, 1.25) if dry else rng.uniform(2.2, 3.2)
-    short = rng.uniform(0.6, 0.8) if dry else rng.uniform(0.28, 0.4)
+    """Which of two tones lasts longer. A burst of noise beside them is a sound, but not a tone."""
+    alone = rng.random() < 0.6
+    ratio = rng.uniform(1.1, 1.25) if alone else rng.uniform(2.2, 3.2)
+    short = rng.uniform(0.6, 0.8) if alone else rng.uniform(0.24, 0.34)
     first_longer = rng.random() < 0.5
     lengths = (short * ratio, short) if first_longer else (short, short * ratio)
     timbre = pick(rng, [t for t in timbres if t not in ("bell", "string")])
     midi = int(rng.integers(58, 76))
-    seconds = rng.uniform(2.6, 3.0)
-    sounds = [tone(rng, midi, length, timbre) for length in lengths]
-    sound = _pair(rng, sounds[0], sounds[1], seconds)
-    if not dry:
-        sound = add_noise(rng, sound, rng.uniform(0, 5))
+    seconds = rng.uniform(2.7, 3.0)
+    events: list[tuple[float, Sound]] = []
+    at = rng.uniform(0.1, 0.25)
+    if not alone:
+        burst = rng.uniform(0.2, 0.8)
+        events.append((at, noise_burst(rng, burst)))
+        at += burst + rng.uniform(0.12, 0.2)
+    for length in lengths:
+        events.append((at, tone(rng, midi, length, timbre)))
+        at += length + rng.uniform(0.2, 0.3)
     return Draft(
-        sound,
+        place(seconds, events),
         ("the first", "the second"),
         "the first" if first_longer else "the second",
-        condition="dry" if dry else "noisy",
-        difficulty="hard" if dry else "easy",
-        fits=("segments",) if dry else (),
-        outside=() if dry else ("segments",),
-        describe=((*NOISE, "no" if dry else "yes"),),
+        condition="alone" if alone else "crowded",
+        difficulty="hard" if alone else "easy",
+        fits=("segments",) if alone else (),
+        outside=() if alone else ("segments",),
+        describe=((*BURST, "no" if alone else "yes"),),
         truth={"lengths_s": [round(x, 3) for x in lengths], "timbre": timbre},
     )
 
@@ -147,41 +145,39 @@ PLACES = ("near the beginning", "in the middle", "near the end")
 
 
 def gap(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """Where a steady sound is interrupted. Its time must be set against the clip's length."""
-    dry = rng.random() < 0.6
-    seconds = rng.uniform(2.4, 3.0)
+    """Where a tone is interrupted. A burst of noise before or after it makes a pause of its own."""
+    alone = rng.random() < 0.6
+    seconds = rng.uniform(2.5, 3.0)
     third = int(rng.integers(3))
-    width = rng.uniform(0.03, 0.06) if dry else rng.uniform(0.3, 0.45)
-    low, high = (0.18, 0.28) if third == 0 else (0.45, 0.55) if third == 1 else (0.72, 0.82)
-    centre = rng.uniform(low, high) * seconds
+    width = rng.uniform(0.03, 0.06) if alone else rng.uniform(0.2, 0.3)
+    burst_first = not alone and rng.random() < 0.5
+    begin = 0.5 if burst_first else 0.1
+    end = seconds - (0.1 if alone or burst_first else 0.55)
+    low, high = (0.2, 0.28) if third == 0 else (0.45, 0.55) if third == 1 else (0.72, 0.8)
+    centre = begin + rng.uniform(low, high) * (end - begin)
     timbre = pick(rng, [t for t in timbres if t not in ("bell", "string")])
     midi = int(rng.integers(55, 76))
-    left = tone(rng, midi, centre - width / 2 - 0.1, timbre)
-    right = tone(rng, midi, seconds - 0.1 - centre - width / 2, timbre)
-    sound = place(seconds, [(0.1, left), (centre + width / 2, right)])
-    clicks: tuple[float, ...] = ()
-    if not dry:
-        sound = add_noise(rng, sound, rng.uniform(0, 5))
-    else:
-        clicks = tuple(float(t) for t in rng.uniform(0.2, seconds - 0.3, 3))
-        dips = [(t, gain(fade(noise_burst(rng, 0.04)), -3.0)) for t in clicks]
-        sound = sound + place(seconds, dips)
+    left = tone(rng, midi, centre - width / 2 - begin, timbre)
+    right = tone(rng, midi, end - centre - width / 2, timbre)
+    events = [(begin, left), (centre + width / 2, right)]
+    if not alone:
+        events.append((0.08 if burst_first else end + 0.15, noise_burst(rng, 0.3)))
     return Draft(
-        sound,
+        place(seconds, events),
         PLACES,
         PLACES[third],
-        condition="dry" if dry else "noisy",
-        difficulty="hard" if dry else "easy",
-        fits=("segments",) if dry else (),
-        outside=() if dry else ("segments",),
-        describe=((*NOISE, "no" if dry else "yes"),),
-        truth={"gap_s": [round(centre - width / 2, 3), round(width, 3)], "clicks_s": clicks},
+        condition="alone" if alone else "crowded",
+        difficulty="hard" if alone else "easy",
+        fits=("segments",) if alone else (),
+        outside=() if alone else ("segments",),
+        describe=((*BURST, "no" if alone else "yes"),),
+        truth={"gap_s": [round(centre - width / 2, 3), round(width, 3)], "timbre": timbre},
     )
 
 
 def duration(rng: Generator, timbres: Sequence[str]) -> Draft:
     """How long a single sound lasts (out-of-distribution family)."""
-    dry = rng.random() < 0.6
+    alone = rng.random() < 0.6
     names = {
         "half a second": 0.5,
         "one second": 1.0,
@@ -193,15 +189,15 @@ def duration(rng: Generator, timbres: Sequence[str]) -> Draft:
     timbre = pick(rng, [t for t in timbres if t not in ("bell", "string")])
     event = tone(rng, int(rng.integers(58, 76)), names[wanted] * rng.uniform(0.97, 1.03), timbre)
     sound = place(seconds, [(rng.uniform(0.1, 0.5), event)])
-    if not dry:
-        sound = room(rng, add_noise(rng, sound, rng.uniform(0, 5)), 0.6)
+    if not alone:
+        sound = sound + place(seconds, [(rng.uniform(0.0, 2.0), noise_burst(rng, 0.5))])
     return Draft(
-        sound if len(sound) else silence(seconds),
+        sound,
         tuple(names),
         wanted,
-        condition="dry" if dry else "noisy",
-        difficulty="hard" if dry else "easy",
-        fits=("segments",) if dry else (),
-        outside=() if dry else ("segments",),
+        condition="alone" if alone else "crowded",
+        difficulty="hard" if alone else "easy",
+        fits=("segments",) if alone else (),
+        outside=() if alone else ("segments",),
         truth={"seconds": names[wanted], "timbre": timbre},
     )

@@ -48,24 +48,24 @@ TRAIN: dict[str, tuple[str, ...]] = {
         "Which of these opens the clip?",
     ),
     "longer": (
-        "Which of the two sounds lasts longer?",
-        "Of the two sounds, which is the longer one?",
-        "Which sound goes on for more time?",
+        "Which of the two tones lasts longer?",
+        "Of the two tones, which is the longer one?",
+        "Which tone goes on for more time?",
     ),
     "gap": (
-        "Where is the sound interrupted?",
-        "When does the pause happen?",
+        "Where is the tone interrupted?",
+        "When does the tone pause?",
         "In which part of the clip does the tone break off?",
     ),
     "trend": (
-        "How does the loudness change?",
-        "What happens to the volume over time?",
-        "Does the level rise or fall?",
+        "How does the loudness of the tone change?",
+        "What happens to the volume of the tone?",
+        "Does the level of the tone rise or fall?",
     ),
     "louder": (
-        "Which of the two sounds is louder?",
-        "Of the two sounds, which has more volume?",
-        "Which sound is stronger?",
+        "Which of the two tones is louder?",
+        "Of the two tones, which has more volume?",
+        "Which tone is stronger?",
     ),
     "timbre": (
         "Which instrument is playing?",
@@ -93,15 +93,18 @@ OOD: dict[str, tuple[str, ...]] = {
     "tempo": ("Estimate the speed of the pulse.", "How many bpm is this?"),
     "count": ("What is the number of tones?", "How often was the key hit?"),
     "order": ("What is heard before the others?", "Which event leads?"),
-    "longer": ("Which sound takes more time?", "Which one has the greater length?"),
+    "longer": ("Which tone takes more time?", "Which one has the greater length?"),
     "gap": ("Where does the tone stop for a moment?", "At what point is there a break?"),
-    "trend": ("Describe how the level develops.", "Is it getting louder or quieter?"),
-    "louder": ("Which sound has the higher level?", "Which one is played with more force?"),
+    "trend": (
+        "Describe how the level of the tone develops.",
+        "Is the tone getting louder?",
+    ),
+    "louder": ("Which tone has the higher level?", "Which one is played with more force?"),
     "timbre": ("What kind of instrument is this?", "Who could be playing this tune?"),
     "brightness": ("Which noise lies higher in colour?", "Which one sounds more brilliant?"),
     "voiced": ("Is this tonal or noisy?", "What does the recording hold?"),
     "highest": ("Which of the three notes is the highest?", "Where is the top note?"),
-    "duration": ("How long does the sound last?", "What is the length of the sound?"),
+    "duration": ("How long does the tone last?", "What is the length of the tone?"),
 }
 
 LEADS: tuple[str, ...] = ("", "", "Listen to the clip.", "In this recording:", "Please answer:")
