@@ -1,0 +1,335 @@
+"""The oracle: every cell paid for once, failures never answers, replicates undone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from routerlab.audio import make_clip
+from routerlab.errors import ReasonerError, UserError
+from routerlab.oracle.cache import Cache
+from routerlab.oracle.oracle import Counters, Oracle
+from routerlab.reasoners.base import ReasonRequest, Reply
+from routerlab.types import ALL_OUTPUTS, Answer, Clip, Observation, Question, ToolCard
+
+CHOICES = ("one", "two", "three")
+
+
+def coin(*words: object, sides: int) -> int:
+    return hashlib.sha256(" ".join(map(str, words)).encode()).digest()[0] % sides
+
+
+@dataclass
+class Loader:
+    """Makes a clip from the bytes of a file; says what it does, so that it may be remembered."""
+
+    settings: dict[str, Any] | None = field(default_factory=lambda: {"max_seconds": 30})
+    decoded: list[str] = field(default_factory=list)
+
+    def __call__(self, question: Question) -> Clip:
+        self.decoded.append(question.audio)
+        samples = np.frombuffer(Path(question.audio).read_bytes(), dtype=np.uint8) / 256
+        return replace(make_clip(samples, 16_000), cut_seconds=1.5)
+
+
+@dataclass
+class Bench:
+    """A pool in this process: each tool says a number that hangs on the clip alone."""
+
+    names: tuple[str, ...] = ("pitch", "tempo")
+    broken: dict[str, str] = field(default_factory=dict)
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    closed: bool = False
+
+    @property
+    def cards(self) -> tuple[ToolCard, ...]:
+        return tuple(ToolCard(n, f"the {n}", "units", "guesses") for n in self.names)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {name: f"{name} 1" for name in self.names}
+
+    def observe_many(
+        self, jobs: Sequence[tuple[Clip, tuple[str, ...]]]
+    ) -> Iterator[tuple[int, list[Observation]]]:
+        for index in reversed(range(len(jobs))):  # any order is allowed
+            clip, names = jobs[index]
+            yield index, [self._observe(clip, name) for name in names]
+
+    def _observe(self, clip: Clip, name: str) -> Observation:
+        self.seen.append((clip.fingerprint, name))
+        if name in self.broken:
+            return Observation(name, {}, "", f"{name} 1", error=self.broken[name])
+        value = coin(clip.fingerprint, name, sides=10)
+        return Observation(name, {"count": value}, f"{name}: {value} units", f"{name} 1")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Scripted:
+    """Answers with an option's text chosen by the whole prompt but for the options' order."""
+
+    refuse: int = 0
+    asked: list[ReasonRequest] = field(default_factory=list)
+    model: str = "m1"
+    closed: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        return {"backend": "scripted", "model": self.model}
+
+    def answer_many(self, requests: Sequence[ReasonRequest]) -> list[list[Reply]]:
+        self.asked += requests
+        return [[self._answer(r, seen) for seen in r.observations] for r in requests]
+
+    def _answer(self, request: ReasonRequest, seen: tuple[Observation, ...]) -> Reply:
+        if self.refuse:
+            self.refuse -= 1
+            return ReasonerError("HTTP 429")
+        words = [request.clip.fingerprint, self.model, *(o.text for o in seen)]
+        text = sorted(request.choices)[coin(*words, sides=len(request.choices))]
+        chosen = request.choices.index(text)
+        scores = tuple(-float(len(choice)) for choice in request.choices)
+        return Answer(chosen, text, log_probs=scores)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> list[Question]:
+    (tmp_path / "audio").mkdir()
+    made = []
+    for i in range(20):
+        path = tmp_path / "audio" / f"{i}.bin"
+        path.write_bytes(bytes([i, 1, 2, 3]))
+        made.append(Question(f"q{i}", str(path), f"How many in {i}?", CHOICES, CHOICES[i % 3]))
+    return made
+
+
+def oracle(tmp_path: Path, **parts: Any) -> Oracle:
+    settings = {k: parts.pop(k) for k in ("batch_size", "max_error_rate", "progress", "retries")
+                if k in parts}  # fmt: skip
+    world = {"pool": Bench(), "reasoner": Scripted(), "load": Loader(), **parts}
+    cache = Cache(tmp_path / "cache")
+    return Oracle(world["pool"], world["reasoner"], cache, world["load"], **settings)
+
+
+def test_a_table_agrees_with_asking_one_by_one(tmp_path: Path, questions: list[Question]) -> None:
+    table = oracle(tmp_path, batch_size=3).fill(questions)
+    assert table.actions == ("direct", "pitch", "tempo")
+    assert table.valid.all()
+    bench, reasoner, load = Bench(), Scripted(), Loader()
+    for row, question in enumerate(questions):
+        clip = load(question)
+        ((_, (pitch, tempo)),) = bench.observe_many([(clip, ("pitch", "tempo"))])
+        prompts = ((), (pitch,), (tempo,))
+        (answers,) = reasoner.answer_many(
+            [ReasonRequest(clip, question.question, CHOICES, prompts)]
+        )
+        right = [a.text == question.answer for a in answers if isinstance(a, Answer)]
+        assert table.correct[row].tolist() == right
+        assert table.outcome(row, 1).observation == pitch
+        assert table.outcome(row, 0).cut_seconds == 1.5
+
+
+def test_filling_again_costs_nothing_and_decodes_nothing(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    first = oracle(tmp_path)
+    table = first.fill(questions)
+    assert first.counters == Counters(reasoner_calls=60, tool_calls=40, cache_hits=0)
+    again = oracle(tmp_path)
+    same = again.fill(questions)
+    assert again.counters == Counters(cache_hits=60)
+    assert again._load.decoded == []
+    assert dict(same.cells) == dict(table.cells)
+    assert (same.correct == table.correct).all()
+
+
+def test_a_loader_that_does_not_say_what_it_does_is_not_remembered(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    oracle(tmp_path, load=Loader(settings=None)).fill(questions)
+    again = oracle(tmp_path, load=Loader(settings=None))
+    again.fill(questions)
+    assert len(again._load.decoded) == len(questions)
+    assert again.counters == Counters(cache_hits=60)
+
+
+def test_a_new_reasoner_reuses_every_observation(tmp_path: Path, questions: list[Question]) -> None:
+    oracle(tmp_path).fill(questions)
+    other = oracle(tmp_path, reasoner=Scripted(model="m2"))
+    other.fill(questions)
+    assert other.counters == Counters(reasoner_calls=60)
+
+
+def test_a_corrected_gold_answer_costs_nothing(tmp_path: Path, questions: list[Question]) -> None:
+    table = oracle(tmp_path).fill(questions)
+    mended = [replace(q, answer=table.outcome(i, 0).answer.text) for i, q in enumerate(questions)]
+    again = oracle(tmp_path)
+    assert again.fill(mended).correct[:, 0].all()
+    assert again.counters.reasoner_calls == 0
+
+
+def test_questions_about_one_clip_share_its_observations(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    twin = replace(questions[0], id="twin", question="And without the keyword?")
+    bench = Bench()
+    oracle(tmp_path, pool=bench).fill([questions[0], twin])
+    assert len(bench.seen) == 2
+
+
+def test_all_outputs_stand_in_recipe_order(tmp_path: Path, questions: list[Question]) -> None:
+    reasoner = Scripted()
+    table = oracle(tmp_path, reasoner=reasoner).fill(questions[:1], ["direct", ALL_OUTPUTS])
+    assert [[o.tool for o in p] for p in reasoner.asked[0].observations] == [[], ["pitch", "tempo"]]
+    seen = table.outcome(0, 1).observation
+    assert seen is not None
+    assert seen.tool == ALL_OUTPUTS
+    assert list(seen.values) == ["pitch", "tempo"]
+
+
+def test_a_replicate_shows_another_order_and_undoes_it(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    reasoner = Scripted()
+    world = oracle(tmp_path, reasoner=reasoner)
+    first = world.fill(questions, ["direct"])
+    reasoner.asked.clear()
+    second = world.fill(questions, ["direct"], replicate=1)
+    assert all(sorted(r.choices) == sorted(CHOICES) for r in reasoner.asked)
+    assert all(r.choices != CHOICES for r in reasoner.asked)
+    assert (first.correct == second.correct).all()  # it minds the texts, not their places
+    for row in range(len(questions)):
+        a, b = first.outcome(row, 0).answer, second.outcome(row, 0).answer
+        assert a is not None
+        assert b is not None
+        assert (a.choice, a.log_probs) == (b.choice, b.log_probs)
+        assert second.outcome(row, 0).replicate == 1
+
+
+def test_gold_is_never_sent_on(tmp_path: Path) -> None:
+    names = {f for r in (ReasonRequest, Observation, Clip) for f in r.__dataclass_fields__}
+    assert not names & {"answer", "gold", "correct"}
+
+
+def test_a_tool_error_is_masked_and_never_an_answer(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    bench = Bench(broken={"tempo": "exception: too short"})
+    world = oracle(tmp_path, pool=bench, max_error_rate=0.5)
+    table = world.fill(questions, (*world.actions, ALL_OUTPUTS))
+    assert table.valid.tolist() == [[True, True, False, False]] * 20
+    assert not table.correct[:, 2:].any()
+    outcome = table.outcome(0, 2)
+    assert (outcome.state, outcome.answer, outcome.error) == (
+        "tool_error", None, "tempo: exception: too short"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "runs"), [("exception: odd", 0), ("timeout: 20 s", 20)])
+def test_only_errors_that_may_pass_are_tried_again(
+    tmp_path: Path, questions: list[Question], error: str, runs: int
+) -> None:
+    for expected in (40, runs):
+        bench = Bench(broken={"tempo": error})
+        oracle(tmp_path, pool=bench, max_error_rate=0.5).fill(questions)
+        assert len(bench.seen) == expected
+
+
+def test_a_refused_prompt_is_asked_again(tmp_path: Path, questions: list[Question]) -> None:
+    world = oracle(tmp_path, reasoner=Scripted(refuse=4), retries=2)
+    assert world.fill(questions).valid.all()
+    assert world.counters.reasoner_calls == 64
+
+
+def test_a_prompt_refused_to_the_end_is_masked_and_asked_in_the_next_run(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    world = oracle(tmp_path, reasoner=Scripted(refuse=5), retries=0, max_error_rate=0.1)
+    table = world.fill(questions)
+    assert (~table.valid).sum() == 5
+    assert not table.correct[~table.valid].any()
+    later = oracle(tmp_path)
+    assert later.fill(questions).valid.all()
+    assert later.counters.reasoner_calls == 5
+
+
+def test_above_the_error_rate_the_fill_stops_and_keeps_what_it_has(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    world = oracle(tmp_path, reasoner=Scripted(refuse=4), retries=0, batch_size=4)
+    with pytest.raises(UserError, match=r"4 reasoner errors among 60 cells.*HTTP 429"):
+        world.fill(questions)
+    later = oracle(tmp_path)
+    later.fill(questions)
+    assert later.counters.cache_hits == 8
+
+
+def test_a_raised_refusal_is_an_outcome_too(tmp_path: Path, questions: list[Question]) -> None:
+    class Down(Scripted):
+        def answer_many(self, requests: Sequence[ReasonRequest]) -> list[list[Reply]]:
+            raise ReasonerError("connection refused")
+
+    world = oracle(tmp_path, reasoner=Down(), max_error_rate=1.0)
+    assert not world.fill(questions).valid.any()
+    assert world.outcome(questions[0], "pitch").error == "connection refused"
+
+
+def test_one_cell_at_a_time(tmp_path: Path, questions: list[Question]) -> None:
+    world = oracle(tmp_path)
+    outcome = world.outcome(questions[3], "tempo")
+    assert world.counters == Counters(reasoner_calls=1, tool_calls=1)
+    assert world.fill(questions).cells["q3", "tempo"] == outcome
+    assert world.counters.cache_hits == 1
+
+
+def test_mistakes_are_named(tmp_path: Path, questions: list[Question]) -> None:
+    world = oracle(tmp_path)
+    with pytest.raises(UserError, match="Did you mean 'pitch'"):
+        world.fill(questions, ["direct", "pitchh"])
+    with pytest.raises(UserError, match="'q0' is used twice"):
+        world.fill([questions[0], questions[0]])
+
+
+def test_a_file_that_changed_unnoticed_is_refused(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    oracle(tmp_path).fill(questions[:1])
+    path = Path(questions[0].audio)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(b"9999")
+    os.utime(path, ns=times)
+    with pytest.raises(UserError, match="Touch the file"):
+        oracle(tmp_path, reasoner=Scripted(model="m2")).fill(questions[:1])
+    os.utime(path)
+    assert oracle(tmp_path).fill(questions[:1]).valid.all()
+
+
+def test_progress_ends_once(tmp_path: Path, questions: list[Question]) -> None:
+    steps: list[tuple[int, int]] = []
+    note = partial(lambda log, done, total, text: log.append((done, total)), steps)
+    world = oracle(tmp_path, batch_size=4, progress=note)
+    world.fill(questions)
+    assert steps == [(12, 60), (24, 60), (36, 60), (48, 60), (60, 60)]
+    world.fill([])
+    assert steps[-1] == (0, 0)
+
+
+def test_close_lets_go_of_everything(tmp_path: Path) -> None:
+    bench, reasoner = Bench(), Scripted()
+    with oracle(tmp_path, pool=bench, reasoner=reasoner):
+        pass
+    assert bench.closed
+    assert reasoner.closed
