@@ -23,6 +23,7 @@ from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf.errors import OmegaConfBaseException
 
 from routerlab.commands.checks import config_problems, object_problems
 from routerlab.commands.explain import explain
@@ -90,6 +91,8 @@ class RouterCLI(LightningCLI):
                 command = self._parser(self.plan.words[0])
                 known = [a.dest for a in command._actions if a.dest != "help"]
                 raise UserError(explain(str(error), known, _settings_of)) from error
+            except OmegaConfBaseException as error:
+                raise UserError(f"recipe: {' '.join(str(error).split())}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: the recipe says which classes to build, a checkpoint never does."""
@@ -114,6 +117,13 @@ class RouterCLI(LightningCLI):
             self.datamodule.trusted = tuple(self.plan.trusted)
         if problems := object_problems(self.model, self.datamodule, self.trainer):
             raise ProblemList(problems)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer; what it refuses is the user's to mend."""
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def fit(self, **kwargs: Any) -> None:
         """Survey, train and test a router; plainly fit any other module."""

@@ -78,6 +78,6 @@ def _take(request: Request, name: str, value: str) -> None:
 
 
 def _next(name: str, rest: list[str]) -> str:
-    if not rest:
+    if not rest or rest[0].startswith("--"):
         raise UserError(f"{name}: a value must follow. See routerlab --help.")
     return rest.pop(0)

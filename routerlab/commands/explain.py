@@ -19,9 +19,11 @@ _UNKNOWN = (
     re.compile(r"Key '(?P<key>[^']+)' is not expected"),
 )
 _EXPECTED = re.compile(r"Expected an? (?P<type>.+?)(?:\. Got value:|$)")
-_GIVEN = re.compile(r"(?:Got|Given) value: (?P<value>.*)$")
+_GIVEN = re.compile(r"(?:Got|Given) value:\s?(?P<value>.*)$")
+_NESTED = re.compile(r"^NestedArg\(key='(?P<key>[\w.]+)', val=(?P<value>.*)\)$")
+_SUBCLASS = re.compile(r"subclass of (?P<base>\w+)")
+_MISSING = re.compile(r"(?:the following )?arguments are required: (?P<keys>.+)$")
 _DENIED = re.compile(r"Importing '(?P<path>[^']+)' is not allowed")
-_REQUIRED = re.compile(r'(?:[Kk]ey|[Oo]ption) "(?P<key>[^"]+)" is required')
 
 Options = Callable[[str], Sequence[str]]
 """Names of the settings of a class, by its path."""
@@ -45,12 +47,13 @@ def explain(report: str, known: Sequence[str], options: Options) -> str:
     for pattern in _UNKNOWN:
         if found := pattern.search(report):
             return unknown_key(found["key"], known)
-    if found := _REQUIRED.search(report):
-        return f"{found['key']}: must be given, and is missing."
+    if found := _MISSING.match(report):
+        keys = ", ".join(key.split(".", 1)[-1] for key in found["keys"].split(", "))
+        return f"{keys}: missing. A recipe needs trainer, model and data."
     return _innermost(report, options) or " ".join(report.split())
 
 
-def unknown_key(given: str, known: Sequence[str], where: str = "") -> str:
+def unknown_key(given: str, known: Sequence[str]) -> str:
     """One line for a key that does not exist.
 
     >>> unknown_key("trainer.max_epoch", ["trainer.max_epochs", "trainer.max_steps", "model"])
@@ -67,7 +70,7 @@ def unknown_key(given: str, known: Sequence[str], where: str = "") -> str:
     short = len(beside) <= 14
     shown = ", ".join(sorted(beside) if short else sorted(near) or sorted(beside)[:8])
     rest = "." if short else " … (all: routerlab fit RECIPE --help)."
-    return f"{given}: no such key{where}.{hint} Allowed: {shown}{rest}"
+    return f"{given}: no such key.{hint} Allowed: {shown}{rest}"
 
 
 def _innermost(report: str, options: Options) -> str:
@@ -103,23 +106,46 @@ def _keys_above(lines: list[tuple[int, str]], at: int) -> list[str]:
 
 
 def _unknown_option(path: str, key: str, class_path: str, options: Options) -> str:
-    known = [f"{path}.{name}" for name in options(class_path)]
-    return unknown_key(f"{path}.{key}", known or [path], f" in {class_path}" if class_path else "")
+    of = f" of {class_path}" if class_path else ""
+    known = sorted(options(class_path))
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {f'{path}.{near[0]}'!r}?" if near else ""
+    return f"{path}.{key}: no such setting{of}.{hint} Allowed: {', '.join(known) or 'none'}."
 
 
 def _bad_class(path: str, class_path: str, block: list[tuple[int, str]]) -> str:
     at = next(i for i, (_, text) in enumerate(block) if _CLASS.search(text))
-    deeper = [text for indent, text in block[at + 1 :] if indent > block[at][0]]
-    return f"{path}: class path {class_path!r} cannot be used: {deeper[0] if deeper else '?'}"
+    reasons = [text for indent, text in block[at + 1 :] if indent > block[at][0]]
+    reason = reasons[0] if reasons else "it cannot be imported"
+    if found := _MISSING.search(reason):
+        return f"{path}: {class_path} needs {found['keys']}, and it is missing."
+    return f"{path}: class path {class_path!r} cannot be used: {reason}."
 
 
 def _bad_value(path: str, block: list[str]) -> str:
     given = [m["value"] for text in block if (m := _GIVEN.search(text))]
     types = [_plain(m["type"]) for text in block if (m := _EXPECTED.search(text))]
-    allowed = list(dict.fromkeys(t for t in types if not t.startswith("path but")))
+    base = _base_class(block)
+    if base:
+        types = [f"the dotted class path of a {base}", *types]
+    allowed = [t for t in dict.fromkeys(types) if not t.startswith(("path but", "dot import"))]
     if not given or not allowed:
         return f"{path}: " + " ".join(" ".join(block[1:] or block).split())
-    return f"{path}: {given[-1]!r} given; allowed: {' or '.join(allowed)}."
+    value = given[-1]
+    if nested := _NESTED.search(value):
+        path, value = f"{path}.{nested['key']}", nested["value"]
+    quoted = value if value[:1] in "\"'[{" and value else repr(value)
+    return f"{path}: {quoted} given; allowed: {' or '.join(allowed)}."
+
+
+def _base_class(block: list[str]) -> str:
+    """The class of which a value was to name a subclass, if that is what went wrong."""
+    text = "\n".join(block)
+    if found := _SUBCLASS.search(text):
+        return found["base"]
+    if "import path" in text and (found := re.search(r"Subtypes: \[<class '[\w.]*?(\w+)'>", text)):
+        return found[1]
+    return ""
 
 
 def _plain(name: str) -> str:
