@@ -100,13 +100,16 @@ def _chroma_and_bass(samples: Floats, rate: int) -> tuple[Floats, int | None]:
 
 @cache
 def _wheel(rate: int) -> Floats:
-    """Chroma filters [12, bins] that listen mostly to the second to fifth octave."""
+    """Chroma filters [12, bins] that listen mostly to the second to fifth octave.
+
+    Cubed: librosa's filters are wide enough that a tone leaks into its neighbours.
+    """
     import librosa
 
     filters: Floats = librosa.filters.chroma(
         sr=rate, n_fft=_FRAME, tuning=0.0, ctroct=4.0, octwidth=1.2, norm=None
     )
-    return filters
+    return filters**3
 
 
 def _bass(spectrum: Floats, rate: int) -> int | None:

@@ -31,6 +31,9 @@ WINDOWS = 8
 class Loudness(Tool):
     """Programme loudness after ITU-R BS.1770-4, and the level in eight equal windows.
 
+    The windows reach from the start of the first sound to the end of the last one; the change is
+    that of a straight line through them.
+
     `measure` says what `lufs` is: "LUFS" (gated), "LUFS ungated" where every block is below the
     gates, or "dBFS" (plain RMS) for a clip too short for one block of 0.4 s.
     """
@@ -52,19 +55,22 @@ class Loudness(Tool):
     revision = 1
 
     def run(self, clip: Clip) -> dict[str, Any]:
-        """Levels of eight windows, a line through the audible ones, loudness of the whole."""
+        """Levels from the first sound to the last, a line through the audible ones, LUFS."""
         samples = clip.samples.astype(np.float64)
-        parts = [part for part in np.array_split(samples, WINDOWS) if len(part)]
+        found = sound_spans(samples, clip.sample_rate) or [(0.0, clip.seconds)]
+        start, stop = found[0][0], found[-1][1]
+        inside = samples[round(start * clip.sample_rate) : round(stop * clip.sample_rate)]
+        parts = [part for part in np.array_split(inside, WINDOWS) if len(part)]
         levels = np.array([decibels(np.mean(part**2)) for part in parts])
         heard = np.flatnonzero(levels > max(AUDIBLE_DB, levels.max() - 45.0))
-        slope = _slope(heard * clip.seconds / len(parts), levels[heard])
+        slope = _slope(heard * (stop - start) / len(parts), levels[heard])
         lufs, measure = integrated_loudness(samples, clip.sample_rate)
         return {
             "lufs": round(lufs, 1),
             "measure": measure,
             "levels_db": [round(float(level), 1) for level in levels],
             "trend_db_per_s": round(slope, 2),
-            "change_db": round(slope * clip.seconds, 1),
+            "change_db": round(slope * (stop - start), 1),
             "range_db": round(float(np.ptp(levels[heard])) if len(heard) else 0.0, 1),
         }
 
@@ -73,7 +79,7 @@ class Loudness(Tool):
         levels = " ".join(f"{level:.0f}" for level in values["levels_db"])
         return (
             f"loudness: levels {levels} dB; change {values['change_db']:+.1f} dB; "
-            f"range {values['range_db']:.0f} dB"
+            f"range {values['range_db']:.1f} dB"
         )
 
 
@@ -124,7 +130,7 @@ def sound_spans(
     if levels.max() < AUDIBLE_DB:
         return []
     active = levels > gate_db(levels, below_peak_db)
-    found = spans(active, gap=round(0.03 / hop_s), least=max(1, round(least_s / hop_s)))
+    found = spans(active, gap=4, least=max(1, round(least_s / hop_s)))
     length = len(samples) / rate
     return [(start * hop_s, min(stop * hop_s, length)) for start, stop in found]
 

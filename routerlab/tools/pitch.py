@@ -6,6 +6,7 @@ One voice at a time: on a chord or in noise the track is confident and wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -18,8 +19,18 @@ from routerlab.tools.registry import register_tool
 from routerlab.tools.signal import Floats, note_name, padded
 from routerlab.types import Clip, ToolCard
 
-_FRAME, _HOP = 1024, 256
-_MAYBE_FLOAT = (float, type(None))
+_FRAME_S = 0.064
+_VOICED = 0.6
+"""Least periodicity of a frame that belongs to a note."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """Frames of a clip: f0 [T] in Hz, periodicity [T] in 0 to 1, seconds between frames."""
+
+    f0_hz: Floats
+    periodicity: Floats
+    step_s: float
 
 
 @register_tool
@@ -40,7 +51,7 @@ class Pitch(Tool):
     )
     schema: ClassVar = {
         "notes": list,
-        "f0_hz": _MAYBE_FLOAT,
+        "f0_hz": (float, type(None)),
         "note": (str, type(None)),
         "cents": (int, type(None)),
         "voiced_share": float,
@@ -57,14 +68,15 @@ class Pitch(Tool):
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Track, cut at gaps and at jumps of more than half a semitone, summarise."""
-        samples, rate = clip.samples.astype(np.float64), clip.sample_rate
-        f0, periodicity = self._track(padded(samples, _FRAME), rate)
-        centre = np.arange(len(f0)) * _HOP / rate
+        samples, rate = clip.samples, clip.sample_rate
+        track = self._track(samples, rate)
+        voiced = track.periodicity > _VOICED
+        centre = np.arange(len(voiced)) * track.step_s
         notes = []
-        for start, stop in sound_spans(samples, rate, 30.0, self.least_s):
-            inside = np.flatnonzero((centre >= start) & (centre <= stop) & (periodicity > 0.6))
-            notes += self._notes(f0, periodicity, inside, (start, stop), rate)
-        return _summary(notes, f0, periodicity)
+        for start, stop in sound_spans(samples, rate, 35.0, self.least_s):
+            inside = np.flatnonzero((centre >= start) & (centre <= stop) & voiced)
+            notes += self._notes(track, inside, (start, stop))
+        return _summary(notes, float(voiced.mean()))
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """The first five notes."""
@@ -76,56 +88,51 @@ class Pitch(Tool):
             for note in values["notes"][:5]
         )
 
-    def _track(self, samples: Floats, rate: int) -> tuple[Floats, Floats]:
-        """F0 in Hz and periodicity in 0 to 1, a frame every 16 ms at 16 kHz."""
+    def _track(self, samples: Floats, rate: int) -> Track:
         import librosa
 
+        frame = 2 ** round(np.log2(_FRAME_S * rate))
+        hop = 5 * frame // 16
+        samples = padded(samples, frame)
         top = min(self.fmax_hz, rate / 4)
-        low = max(min(self.fmin_hz, top / 2), 2.2 * rate / _FRAME)
-        f0 = librosa.yin(samples, fmin=low, fmax=top, sr=rate, frame_length=_FRAME, hop_length=_HOP)
-        return f0, _periodicity(samples, np.rint(rate / f0).astype(int))
+        low = max(min(self.fmin_hz, top / 2), 2.2 * rate / frame)
+        f0 = librosa.yin(samples, fmin=low, fmax=top, sr=rate, frame_length=frame, hop_length=hop)
+        periodicity = _periodicity(samples, np.rint(rate / f0).astype(int), frame, hop)
+        return Track(f0, periodicity, hop / rate)
 
     def _notes(
-        self,
-        f0: Floats,
-        periodicity: Floats,
-        inside: NDArray[np.intp],
-        span: tuple[float, float],
-        rate: int,
+        self, track: Track, inside: NDArray[np.intp], span: tuple[float, float]
     ) -> list[dict[str, Any]]:
         """Notes of one stretch of sound: runs of voiced frames that keep their pitch."""
-        if not len(inside):
-            return []
-        step_s = _HOP / rate
-        runs = _steady_runs(12 * np.log2(f0[inside]), round(self.least_s / step_s))
-        edges = [
-            (float(inside[a] - 0.5) * step_s, float(inside[b - 1] + 0.5) * step_s) for a, b in runs
-        ]
+        semitones = 12 * np.log2(track.f0_hz[inside])
         notes = []
-        for (a, b), (start, stop) in zip(runs, edges, strict=True):
-            frames = inside[a:b]
-            start, stop = max(start, span[0]), min(stop, span[1])
-            pitch = float(np.median(f0[frames]))
-            name, cents = note_name(pitch)
-            notes.append(
-                {
-                    "note": name,
-                    "start_s": round(start, 2),
-                    "end_s": round(stop, 2),
-                    "f0_hz": round(pitch, 1),
-                    "cents": cents,
-                    "confidence": round(float(periodicity[frames].mean()), 2),
-                }
-            )
+        for first, last in _steady_runs(semitones, round(self.least_s / track.step_s)):
+            frames = inside[first:last]
+            start = max(span[0], float(frames[0] - 0.5) * track.step_s)
+            stop = min(span[1], float(frames[-1] + 0.5) * track.step_s)
+            notes.append(_note(track, frames, start, stop))
         return notes
 
 
-def _periodicity(samples: Floats, period: NDArray[np.intp]) -> Floats:
+def _note(track: Track, frames: NDArray[np.intp], start: float, stop: float) -> dict[str, Any]:
+    f0 = float(np.median(track.f0_hz[frames]))
+    name, cents = note_name(f0)
+    return {
+        "note": name,
+        "start_s": round(start, 2),
+        "end_s": round(stop, 2),
+        "f0_hz": round(f0, 1),
+        "cents": cents,
+        "confidence": round(float(track.periodicity[frames].mean()), 2),
+    }
+
+
+def _periodicity(samples: Floats, period: NDArray[np.intp], frame: int, hop: int) -> Floats:
     """Normalised correlation of each frame's middle with itself one period later."""
-    half, width = _FRAME // 2, _FRAME // 2
-    around = np.pad(samples, (half, _FRAME))
-    start = np.arange(len(period)) * _HOP + half // 2
-    offsets = np.arange(0, width, 2)
+    half = frame // 2
+    around = np.pad(samples, (half, frame))
+    start = np.arange(len(period)) * hop + half // 2
+    offsets = np.arange(0, half, 2)
     now = around[start[:, None] + offsets]
     later = around[(start + period)[:, None] + offsets]
     power = np.sqrt((now**2).sum(axis=1) * (later**2).sum(axis=1))
@@ -149,9 +156,8 @@ def _steady_runs(semitones: Floats, least: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _summary(notes: list[dict[str, Any]], f0: Floats, periodicity: Floats) -> dict[str, Any]:
+def _summary(notes: list[dict[str, Any]], voiced: float) -> dict[str, Any]:
     """The notes, and the longest of them as the clip's pitch."""
-    voiced = float((periodicity > 0.6).mean())
     rows = [{k: v for k, v in note.items() if k != "confidence"} for note in notes]
     if not notes:
         return {
