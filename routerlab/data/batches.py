@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from routerlab.audio import load_clip
+from routerlab.audio import SAMPLE_RATE, load_clip
 from routerlab.types import Clip, OutcomeTable, Question, QuestionBatch
 
 
@@ -20,11 +21,14 @@ class Clips:
     Args:
         max_seconds: what is longer is cut, and the clip says so.
         keep_mb: how much decoded sound to keep; 0 decodes anew every time.
+
+    Attributes:
+        settings: all that is done to a file beyond its bytes; the oracle's cache asks for it.
     """
 
     def __init__(self, max_seconds: float = 30.0, keep_mb: int = 256) -> None:
-        self.max_seconds = max_seconds
         self.keep_bytes = keep_mb * 2**20
+        self.settings: dict[str, Any] = {"sample_rate": SAMPLE_RATE, "max_seconds": max_seconds}
         self._kept: OrderedDict[str, Clip] = OrderedDict()
         self._bytes = 0
 
@@ -34,7 +38,7 @@ class Clips:
         if path in self._kept:
             self._kept.move_to_end(path)
             return self._kept[path]
-        clip = load_clip(path, max_seconds=self.max_seconds)
+        clip = load_clip(path, **self.settings)
         if clip.samples.nbytes <= self.keep_bytes:
             self._kept[path] = clip
             self._bytes += clip.samples.nbytes

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from routerlab.data.batches import Clips, EvaluationLoader, collate
 from routerlab.data.order import Order, OrderedLoader
+from routerlab.data.progress import Advance, progress
 from routerlab.data.readers import read_splits, read_truth
 from routerlab.data.sources import SYNTHAQA, Sizes, find_splits, synthaqa
 from routerlab.errors import ProblemList, UserError
@@ -28,7 +29,6 @@ from routerlab.oracle.cache import Cache
 from routerlab.oracle.oracle import Oracle
 from routerlab.policy.prompt import LABELS
 from routerlab.reasoners.base import Reasoner
-from routerlab.data.progress import Advance, progress
 from routerlab.tools.isolation import ToolPool
 from routerlab.tools.specs import ToolSpec, check_specs
 from routerlab.types import ALL_OUTPUTS, OutcomeTable, Question, QuestionBatch, ToolCard
@@ -178,7 +178,7 @@ class RouterDataModule(LightningDataModule):
     @property
     def lalm(self) -> str:
         """Fingerprint of the reasoner's model; "" where it has none."""
-        return str(self.reasoner.identity().get("fingerprint", ""))
+        return str(self.reasoner.identity().get("model", ""))
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -341,9 +341,8 @@ class RouterDataModule(LightningDataModule):
         """Finished batches as the trainer counts them (restored when it resumes)."""
         if self.trainer is None:
             return 0
-        loop = self.trainer.fit_loop
-        done: int = loop.epoch_loop.batch_progress.current.ready
-        return loop.epoch_progress.current.processed * epoch_length + done
+        done: int = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return self.trainer.current_epoch * epoch_length + done
 
     @property
     def _rank(self) -> int:
