@@ -1,0 +1,143 @@
+"""LoRA in a LALM, and a router's two files: PEFT's own, and `router.json` beside them.
+
+`router.json` holds what makes an adapter's label logits mean something: prompt version, labels,
+centring, cards, and the fingerprint of the base it was trained on. Nothing here runs a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from routerlab.errors import UserError
+from routerlab.policy.prompt import PROMPT_VERSION
+from routerlab.types import ToolCard
+
+ROUTER_FILE = "router.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""The text model's linear layers. An expression, because peft orders a set by PYTHONHASHSEED."""
+
+
+@dataclass(frozen=True)
+class RouterRecord:
+    """What `router.json` says.
+
+    Attributes:
+        settings: keyword arguments of `RouterPolicy`.
+        base_fingerprint: SHA-256 of the LALM that the adapter belongs to.
+        cards: one an action, direct's own first.
+        labels: one an action, in label order.
+        centre: what is taken off each label's logit, one a label.
+    """
+
+    settings: dict[str, Any]
+    base_fingerprint: str
+    cards: tuple[ToolCard, ...]
+    labels: tuple[str, ...]
+    centre: tuple[float, ...]
+    prompt_version: str = field(default=PROMPT_VERSION)
+
+    def write(self, folder: Path) -> None:
+        """Write `router.json`."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / ROUTER_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> RouterRecord:
+        """Read `router.json`; UserError if it is missing or of another prompt version."""
+        path = folder / ROUTER_FILE
+        if not path.is_file() or not (folder / WEIGHTS_FILE).is_file():
+            raise UserError(
+                f"router: {folder} is no saved router. Allowed: a folder with {ROUTER_FILE} and "
+                f"{WEIGHTS_FILE}, as `routerlab fit` leaves in its run folder."
+            )
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["prompt_version"] != PROMPT_VERSION:
+            raise UserError(
+                f"router: {folder} was trained with prompt {raw['prompt_version']!r}; this version "
+                f"writes {PROMPT_VERSION!r}. Train it again."
+            )
+        return cls(
+            settings=raw["settings"],
+            base_fingerprint=raw["base_fingerprint"],
+            cards=tuple(ToolCard(**card) for card in raw["cards"]),
+            labels=tuple(raw["labels"]),
+            centre=tuple(raw["centre"]),
+        )
+
+
+def check_base(expected: str, found: str, what: str) -> None:
+    """Refuse a base with another fingerprint: its weights would load without a word."""
+    if expected != found:
+        raise UserError(
+            f"router: {what} belongs to a LALM with fingerprint {expected[:12]}…, but the one "
+            f"loaded has {found[:12]}…. Give the LALM it was trained on (setting `lalm`)."
+        )
+
+
+def inject_lora(
+    model: nn.Module, *, rank: int, alpha: float, train_embeddings: bool, name: str, seed: int
+) -> nn.Module:
+    """A `PeftModel` around `model`, its adapter drawn from `seed` alone and doing nothing yet."""
+    from peft import LoraConfig, get_peft_model
+
+    tied: dict[str, Any] = {}
+    if train_embeddings:
+        tied = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=int(alpha),
+        target_modules=TARGETS,
+        base_model_name_or_path=name,
+        **tied,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        wrapped: nn.Module = get_peft_model(model, config)  # type: ignore[arg-type]
+    # get_peft_model writes the folder that the base was loaded from; a saved router names the LALM.
+    wrapped.peft_config["default"].base_model_name_or_path = name  # type: ignore[index, union-attr]
+    return wrapped
+
+
+def trainable(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters that are trained, by name, in the order of the module."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def save_adapter(model: Any, folder: Path, record: RouterRecord) -> None:
+    """PEFT's own format (safetensors) and `router.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    record.write(folder)
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Fill an injected adapter from a folder; UserError if the shapes or names do not fit."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    result = set_peft_model_state_dict(model, load_file(str(folder / WEIGHTS_FILE)))
+    if result.unexpected_keys:
+        raise UserError(
+            f"router: {folder} holds weights that this LALM has no place for "
+            f"({result.unexpected_keys[0]} …). Give the LALM it was trained on."
+        )
+
+
+def as_tuple(values: Sequence[float] | Tensor) -> tuple[float, ...]:
+    """Numbers for JSON."""
+    return tuple(float(v) for v in values)
+
+
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments for `RouterPolicy`, as plain JSON values."""
+    loaded: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+    return loaded

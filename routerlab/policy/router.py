@@ -1,0 +1,301 @@
+"""The router: an audio language model whose logits over label tokens are the policy.
+
+    [system: cards under labels]  once a batch, its keys and values shared with gradients
+      └─ clip (features cached: the tower is frozen) · question · choices · "action:"
+           └─ logits of the labels, centred, in the order of the actions
+
+One forward a decision; nothing is generated, so no call can be invalid. It knows nothing of
+rewards, outcomes, objectives or optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from routerlab.errors import UserError
+from routerlab.lalm.chat import AUDIO
+from routerlab.lalm.model import LALM, DType, expand_cache
+from routerlab.policy import adapter
+from routerlab.policy.prompt import (
+    CUE,
+    label_text,
+    labels_for,
+    question_text,
+    system_text,
+    with_direct,
+)
+from routerlab.types import Clip, Question, QuestionBatch, ToolCard
+
+
+class RouterPolicy(nn.Module):
+    """A LALM with LoRA that reads cards, hears the clip and picks one label.
+
+    Light to construct: weights are loaded by `configure`, when the cards are known.
+
+    Args:
+        lalm: "embedded", a folder or a hub id.
+        revision: of a hub id.
+        lora_r: rank of the adapter.
+        lora_alpha: its scale is alpha / r.
+        train_embeddings: train the token embeddings (and a head tied to them) too.
+        audio: "zero" hears silence: the no-audio control.
+        shuffle_labels: training shows the cards in another order at every step.
+        center: take the mean label logits before training off, so that no label is favoured.
+        cache_audio: keep each clip's features, by fingerprint.
+        dtype: of the LALM.
+        max_seconds: sound beyond this is not heard; None leaves it to the LALM.
+    """
+
+    centre: Tensor
+
+    def __init__(
+        self,
+        lalm: str = "embedded",
+        *,
+        revision: str | None = None,
+        lora_r: int = 16,
+        lora_alpha: float = 32,
+        train_embeddings: bool = False,
+        audio: Literal["on", "zero"] = "on",
+        shuffle_labels: bool = False,
+        center: bool = True,
+        cache_audio: bool = True,
+        dtype: DType = "float32",
+        max_seconds: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "lalm": lalm,
+            "revision": revision,
+            "lora_r": lora_r,
+            "lora_alpha": lora_alpha,
+            "train_embeddings": train_embeddings,
+            "audio": audio,
+            "shuffle_labels": shuffle_labels,
+            "center": center,
+            "cache_audio": cache_audio,
+            "dtype": dtype,
+            "max_seconds": max_seconds,
+        }
+        self.shuffle_labels = shuffle_labels
+        self.center = center
+        self.cards: tuple[ToolCard, ...] = ()
+        self.labels: tuple[str, ...] = ()
+        self.lalm: LALM | None = None
+        self.register_buffer("centre", torch.zeros(0))
+        self._label_ids = torch.zeros(0, dtype=torch.long)
+        self._heard: dict[str, Tensor] = {}
+        self._asked: dict[tuple[str, tuple[str, ...]], tuple[int, ...]] = {}
+
+    # --- before the first forward -------------------------------------------------------------
+
+    def configure(self, cards: Sequence[ToolCard], *, seed: int = 0) -> None:
+        """Load the LALM, put the adapter in and take the cards; a second call only changes cards.
+
+        Args:
+            cards: one a tool; direct's own card is put first where it is missing.
+            seed: of the adapter's first weights.
+
+        Raises:
+            UserError: no such LALM, or too many tools for the labels.
+        """
+        if self.lalm is None:
+            self._load(seed)
+        shown = with_direct(cards)
+        if shown != self.cards:
+            self.cards, self.labels = shown, labels_for(len(shown))
+            self._label_ids = torch.tensor([self._label_id(label) for label in self.labels])
+            self.centre = torch.zeros(len(shown), device=self._lalm.device)
+
+    def center_on(self, batches: Iterable[QuestionBatch], seed: int = 0) -> None:
+        """Measure the mean label logits over questions; forward takes them off from now on.
+
+        With shuffled labels each batch is shown in another order, so that what is taken off is the
+        label's own attraction and not its card's.
+        """
+        if not self.center:
+            return
+        draw = torch.Generator().manual_seed(seed)
+        total, count = torch.zeros_like(self.centre), 0
+        with torch.no_grad():
+            for batch in batches:
+                order = torch.randperm(len(self.cards), generator=draw).tolist()
+                total += self._label_logits(batch, order if self.shuffle_labels else None).sum(0)
+                count += len(batch)
+        self.centre = total / max(1, count)
+
+    # --- the policy ---------------------------------------------------------------------------
+
+    def forward(self, batch: QuestionBatch, order: Sequence[int] | None = None) -> Tensor:
+        """Centred logits, float32 [B, K+1] in action order.
+
+        Args:
+            batch: B questions with their clips.
+            order: `order[i]` is the action shown under label i; the actions' own order by default.
+        """
+        logits = self._label_logits(batch, order) - self.centre
+        return logits if order is None else logits[:, torch.tensor(order).argsort()]
+
+    @torch.no_grad()
+    def probabilities(self, batch: QuestionBatch) -> Tensor:
+        """π, float32 [B, K+1] in action order."""
+        return self(batch).softmax(-1)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def reference(self, batch: QuestionBatch, order: Sequence[int] | None = None) -> Tensor:
+        """`forward` with the adapter off: the policy before training (embeddings too)."""
+        with self._model.disable_adapter():
+            return self(batch, order)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def prompted(self, batch: QuestionBatch, rotations: int | None = None) -> Tensor:
+        """π of the LALM as it came, prompted and not trained, [B, K+1].
+
+        Neither adapter nor centring; averaged over rotations of the labels (all of them by
+        default), since a plain LALM likes some labels whatever they stand for.
+        """
+        count = len(self.cards)
+        turns = range(0, count, max(1, count // (rotations or count)))
+        total = torch.zeros(len(batch), count, device=self.centre.device)
+        for turn in turns:
+            order = [(i + turn) % count for i in range(count)]
+            raw = self.reference(batch, order) + self.centre[torch.tensor(order).argsort()]
+            total += raw.softmax(-1)
+        return total / len(turns)
+
+    def _label_logits(self, batch: QuestionBatch, order: Sequence[int] | None) -> Tensor:
+        """Uncentred logits [B, K+1] in label order."""
+        lalm = self._lalm
+        features = self._features(batch.clips)
+        rows = [
+            [lalm.special.audio] * len(heard) + list(self._after_clip(question))
+            for question, heard in zip(batch.questions, features, strict=True)
+        ]
+        shared = torch.tensor([self._shared_ids(order)])
+        cache = lalm.new_cache()
+        lalm.forward(lalm.embed(shared, ()), torch.ones_like(shared), cache=cache)
+        hidden = lalm.forward(
+            lalm.embed(_pad_right(rows, lalm.special.pad), features),
+            *_causal(shared.shape[1], max(map(len, rows))),
+            expand_cache(cache, torch.zeros(len(rows), dtype=torch.long)),
+        )
+        ends = torch.tensor([len(row) - 1 for row in rows], device=hidden.device)
+        last = hidden[torch.arange(len(rows), device=hidden.device), ends]
+        return lalm.logits(last)[:, self._label_ids.to(hidden.device)]
+
+    def _shared_ids(self, order: Sequence[int] | None) -> tuple[int, ...]:
+        """The prompt up to the clip: system turn with the cards, and the user's turn opened."""
+        system = system_text(self.cards, self.labels, order)
+        return self._lalm.chat(system, [AUDIO], cue=CUE).texts[0]
+
+    def _after_clip(self, question: Question) -> tuple[int, ...]:
+        """The prompt from the end of the clip on."""
+        key = (question.question, question.choices)
+        if key not in self._asked:
+            text = question_text(question.question, question.choices)
+            self._asked[key] = self._lalm.chat("", [AUDIO, text], cue=CUE).texts[1]
+        return self._asked[key]
+
+    def _features(self, clips: Sequence[Clip]) -> list[Tensor]:
+        new = {c.fingerprint: c for c in clips if c.fingerprint not in self._heard}
+        heard = dict(zip(new, self._lalm.audio_features(list(new.values())), strict=True))
+        if self.settings["audio"] == "zero":
+            heard = {key: torch.zeros_like(sound) for key, sound in heard.items()}
+        if self.settings["cache_audio"]:
+            # In the host's memory: a training set's features are larger than a batch's work.
+            self._heard.update((key, sound.cpu()) for key, sound in heard.items())
+        return [heard[c.fingerprint] if c.fingerprint in heard else self._heard[c.fingerprint]
+                for c in clips]  # fmt: skip
+
+    # --- loading and saving -------------------------------------------------------------------
+
+    @property
+    def base_fingerprint(self) -> str:
+        """SHA-256 of the LALM underneath."""
+        return self._lalm.fingerprint
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """PEFT's own files and `router.json`."""
+        record = adapter.RouterRecord(
+            settings=self.settings,
+            base_fingerprint=self.base_fingerprint,
+            cards=self.cards,
+            labels=self.labels,
+            centre=adapter.as_tuple(self.centre),
+        )
+        adapter.save_adapter(self._model, Path(folder), record)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, lalm: str | None = None) -> RouterPolicy:
+        """A saved router, ready to choose.
+
+        Args:
+            folder: what `save_adapter` wrote.
+            lalm: where the base is now, if it is not where it was.
+
+        Raises:
+            UserError: not a saved router, or another base than it was trained on.
+        """
+        record = adapter.RouterRecord.read(Path(folder))
+        settings = record.settings | ({"lalm": lalm} if lalm else {})
+        policy = cls(**settings)
+        policy.configure(record.cards)
+        adapter.check_base(record.base_fingerprint, policy.base_fingerprint, str(folder))
+        adapter.load_weights(policy._model, Path(folder))
+        policy.centre = torch.tensor(record.centre, device=policy.centre.device)
+        return policy
+
+    def _load(self, seed: int) -> None:
+        given = self.settings
+        self.lalm = LALM.load(
+            given["lalm"],
+            revision=given["revision"],
+            dtype=given["dtype"],
+            max_seconds=given["max_seconds"],
+        )
+        self.lalm.model = self.model = adapter.inject_lora(
+            self.lalm.model,
+            rank=given["lora_r"],
+            alpha=given["lora_alpha"],
+            train_embeddings=given["train_embeddings"],
+            name=given["lalm"],
+            seed=seed,
+        )
+
+    @property
+    def _lalm(self) -> LALM:
+        if self.lalm is None:
+            raise RuntimeError("RouterPolicy.configure(cards) comes before its first use")
+        return self.lalm
+
+    @property
+    def _model(self) -> Any:
+        return self._lalm.model
+
+    def _label_id(self, label: str) -> int:
+        ids = self._lalm.text_ids(label_text(label))
+        if len(ids) != 1:
+            raise UserError(
+                f"router: label {label!r} is {len(ids)} tokens in {self.settings['lalm']!r}. Each "
+                "label must be one token after a blank: use fewer tools or another LALM."
+            )
+        return ids[0]
+
+
+def _pad_right(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
+
+
+def _causal(past: int, length: int) -> tuple[Tensor, Tensor]:
+    """Mask bool [1, 1, L, past + L] and positions [1, L] of rows padded on the right.
+
+    Padding comes after everything that is read, so one mask serves all rows.
+    """
+    mask = torch.ones(length, past + length, dtype=torch.bool).tril(past)
+    return mask[None, None], torch.arange(past, past + length)[None]
