@@ -97,8 +97,8 @@ def _read_plain(text: str, choices: Sequence[str]) -> tuple[int | None, str]:
     for candidate in dict.fromkeys((text, text.rstrip("."), bare, bare.rstrip("."))):
         if (index := _by_text(candidate, choices)) is not None:
             return index, "exact"
-    if (index := _by_letter(bare, choices)) is not None:
-        return index, "letter"
+    if _LETTER.match(bare):  # its letter decides, or contradicts its own text
+        return _by_letter(bare, choices), "letter"
     return _by_containment(text, choices), "contained"
 
 
