@@ -1,0 +1,99 @@
+"""`routerlab tools list|run|check`: look at tools, try one on a sound, examine one's own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from routerlab.audio import load_clip
+from routerlab.commands.parsing import Parser, settings
+from routerlab.errors import ToolError, UserError
+from routerlab.tools.base import Tool
+from routerlab.tools.registry import construct, find_tool, known_tools
+from routerlab.trust import TrustedImports
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `routerlab tools`; 0, or 1 where a tool failed or was found wanting."""
+    args = _parser().parse_args(words)
+    code: int = args.do(args)
+    return code
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="routerlab tools", description="Signal tools: list, try, check.")
+    verbs = parser.add_subparsers(required=True, metavar="list|run|check", parser_class=Parser)
+    listing = verbs.add_parser("list", help="every known tool with its card")
+    listing.add_argument("--json", action="store_true", help="one JSON list instead of text")
+    listing.set_defaults(do=_list)
+    run = verbs.add_parser("run", help="one tool on one sound file")
+    run.add_argument("name", help="a known tool, or the class path of one of your own")
+    run.add_argument("audio", help="a sound file")
+    run.add_argument("settings", nargs="*", metavar="key=value", help="the tool's settings")
+    run.set_defaults(do=_run)
+    check = verbs.add_parser("check", help="what is wrong with a tool, and what to change")
+    check.add_argument("name", metavar="CLASS_PATH", help="package.module.Class, or a known name")
+    check.add_argument("settings", nargs="*", metavar="key=value", help="the tool's settings")
+    check.set_defaults(do=_check)
+    for verb in (listing, run, check):
+        verb.add_argument("--trust", action="append", default=[], metavar="PACKAGE|FILE")
+    return parser
+
+
+def _list(args: argparse.Namespace) -> int:
+    TrustedImports(args.trust).import_all()
+    cards = [{**asdict(tool.card), "name": name} for name, tool in known_tools().items()]
+    if args.json:
+        print(json.dumps(cards, indent=1))
+        return 0
+    for card in cards:
+        needs = f" Needs {card['needs']}." if card["needs"] else ""
+        print(f"{card['name']}: {card['measures']} [{card['unit']}]")
+        print(f"    stops at: {card['stops_at']}.{needs} {card['licence']}")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    tool = construct(_tool_class(args), settings(args.settings, "tools run"), args.name)
+    clip = load_clip(args.audio)
+    try:
+        seen = tool(clip)
+    except ToolError as error:
+        print(f"{args.name}: {error.kind}: {error}", file=sys.stderr)
+        return 1
+    print(seen.text)
+    print(json.dumps(seen.values, indent=1))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    # Imported here: the check brings a process pool, which the other verbs never need.
+    from routerlab.tools.check import check_tool
+
+    tool = construct(_tool_class(args), settings(args.settings, "tools check"), args.name)
+    problems = check_tool(tool)
+    for problem in problems:
+        print(f"{args.name}: {problem}")
+    if not problems:
+        print(f"{args.name}: nothing wrong.")
+    return 1 if problems else 0
+
+
+def _tool_class(args: argparse.Namespace) -> type[Tool]:
+    """The class meant by a known name or by a dotted path (typing the path is trusting it)."""
+    name: str = args.name
+    package = name.split(".")[0]
+    local = f"./{package}.py"
+    named = [local if Path(local).is_file() else package] if "." in name else []
+    trusted = TrustedImports([*args.trust, *(t for t in named if t not in args.trust)])
+    trusted.import_all()
+    if "." not in name:
+        return find_tool(name)
+    found = trusted.resolve(name)
+    if not (isinstance(found, type) and issubclass(found, Tool)):
+        raise UserError(f"tools: {name} is no subclass of routerlab.Tool.")
+    return found
