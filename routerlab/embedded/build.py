@@ -35,9 +35,10 @@ SPECIAL_TOKENS = (
 )
 """Qwen2.5-Omni's own, in the order of their ids here (0, 1, 2 ...)."""
 
-# Qwen2's rule: digits one by one, words with the blank before them, punctuation in runs.
+# Qwen2's rule (digits one by one, words with the blank before them, punctuation in runs), but a
+# digit takes the blank before it along: tools' outputs are full of numbers.
 _SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 

@@ -6,7 +6,7 @@ Clips and outputs come from `routerlab.embedded.prepare`, what is drawn from the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,23 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from routerlab.embedded.batch import Batch, Example, audio_tokens, collate
-from routerlab.embedded.curriculum import Shares, draw_lesson, irrelevant_tools, observation
+from routerlab.embedded.curriculum import Lesson, Shares, draw_lesson, irrelevant_tools, observation
 from routerlab.embedded.encode import Encoder
-from routerlab.embedded.prepare import Record, Shard, prepare, read_shard
+from routerlab.embedded.prepare import TOOLS, Record, Shard, prepare, read_shard
 from routerlab.embedded.text_tasks import TextTask, draw_task
+from routerlab.policy.prompt import system_text, with_direct
+from routerlab.reasoners.prompts import ANSWER_CUE, observation_text, option_text, question_text
+from routerlab.tools.registry import known_tools
+from routerlab.types import ToolCard
 
 Key = tuple[int, int]
 """(epoch, index): all that decides what is drawn, so that order and workers do not matter."""
+
+
+def known_cards() -> tuple[ToolCard, ...]:
+    """Direct's card and those of the shipped tools that the LALM may read."""
+    known = known_tools()
+    return with_direct([known[name].card for name in TOOLS])
 
 
 class Clips:
@@ -41,11 +51,9 @@ class Clips:
         return shard.mel(place)
 
     def tokens(self, index: int) -> int:
-        """About how long a row on this clip is, for bucketing."""
+        """How many places the clip takes in a row."""
         shard, place = self._places[index]
-        frames = shard.starts[place + 1] - shard.starts[place]
-        record = self.records[index]
-        return audio_tokens(frames) + (len(record.question) + sum(map(len, record.choices))) // 4
+        return audio_tokens(shard.starts[place + 1] - shard.starts[place])
 
 
 class LessonSet(Dataset[Example]):
@@ -58,14 +66,26 @@ class LessonSet(Dataset[Example]):
         self._shares, self._branches, self._seed = shares, branches, seed
 
     def __getitem__(self, key: Key) -> Example:
-        epoch, index = key
-        rng = np.random.default_rng([self._seed, epoch, index])
-        if index >= len(self._clips):
+        rng = self._rng(key)
+        if key[1] >= len(self._clips):
             return self._task(rng)
-        lesson = draw_lesson(
-            rng, self._clips.records[index], self._clips.records, self._shares, self._branches
-        )
-        return Example(self._encoder.lesson(lesson), self._clips.mel(index), lesson.kinds)
+        lesson = self._lesson(rng, key[1])
+        return Example(self._encoder.lesson(lesson), self._clips.mel(key[1]), lesson.kinds)
+
+    def length(self, key: Key) -> float:
+        """About how long the row will be, without making it."""
+        if key[1] >= len(self._clips):
+            return 150.0
+        lesson = self._lesson(self._rng(key), key[1])
+        shown = sum(len(o.text) + 10 for branch in lesson.branches for o in branch)
+        return self._clips.tokens(key[1]) + 15 * len(lesson.branches) + shown / 2.2
+
+    def _rng(self, key: Key) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *key])
+
+    def _lesson(self, rng: np.random.Generator, index: int) -> Lesson:
+        records = self._clips.records
+        return draw_lesson(rng, records[index], records, self._shares, self._branches)
 
     def _task(self, rng: np.random.Generator) -> Example:
         audio = bool(rng.random() < 0.5)
@@ -124,25 +144,26 @@ def _task_exam(encoder: Encoder, task: TextTask) -> Example:
 class Buckets(Sampler[list[Key]]):
     """Batches of rows of like length; the order is a function of (seed, epoch)."""
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths = np.asarray(lengths)
+    def __init__(
+        self, length: Callable[[Key], float], rows: int, batch_size: int, seed: int
+    ) -> None:
+        self._length, self._rows = length, rows
         self._batch_size, self._seed, self.epoch = batch_size, seed, 0
 
     def __len__(self) -> int:
-        return len(self._lengths) // self._batch_size
+        return self._rows // self._batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
         rng = np.random.default_rng([self._seed, 7, self.epoch])
-        order = rng.permutation(len(self._lengths))[: len(self) * self._batch_size]
-        pool = 50 * self._batch_size
-        batches = []
-        for start in range(0, len(order), pool):
-            part = order[start : start + pool]
-            part = part[np.argsort(self._lengths[part], kind="stable")]
-            batches += list(part.reshape(-1, self._batch_size))
-        for place in rng.permutation(len(batches)):
-            yield [(self.epoch, int(i)) for i in batches[place]]
+        order = rng.permutation(self._rows)[: len(self) * self._batch_size]
+        keys = [(self.epoch, int(i)) for i in order]
         self.epoch += 1
+        pool = 32 * self._batch_size
+        for start in range(0, len(keys), pool):
+            part = sorted(keys[start : start + pool], key=self._length)
+            firsts = range(0, len(part), self._batch_size)
+            for first in rng.permutation(np.array(firsts)):
+                yield part[first : first + self._batch_size]
 
 
 class EmbeddedDataModule(lightning.LightningDataModule):
@@ -202,10 +223,13 @@ class EmbeddedDataModule(lightning.LightningDataModule):
         rng = np.random.default_rng(self.seed)
         texts = []
         for record in self.train_clips.records:
-            texts += [record.question, *(f" {c}" for c in record.choices)]
-            texts += list(record.outputs.values())
-        tasks = [draw_task(rng) for _ in range(len(self.train_clips.records) // 8 + 50)]
-        return [*texts, *(t for task in tasks for t in (task.system, task.user))]
+            texts += [question_text(record.question, record.choices), option_text(record.answer)]
+            texts += [observation_text([observation(*shown)]) for shown in record.outputs.items()]
+        for _ in range(len(self.train_clips.records) // 8 + 50):
+            task = draw_task(rng)
+            texts += [task.system, task.user, task.cue, ANSWER_CUE]
+        # Often enough that the router's fixed part is short.
+        return [*texts, *([system_text(known_cards())] * (len(texts) // 200 + 1))]
 
     def connect(self, encoder: Encoder, mel_bins: int) -> None:
         """Give the module's tokenizer; before the loaders are asked for."""
@@ -215,14 +239,10 @@ class EmbeddedDataModule(lightning.LightningDataModule):
         """Lessons in buckets of like length."""
         share = self.shares.text_task
         tasks = int(len(self.train_clips) * share / (1 - share))
-        lengths = [self.train_clips.tokens(i) for i in range(len(self.train_clips))]
-        lengths += [130] * tasks
-        lessons = LessonSet(
-            self.train_clips, self._encoder, self.shares, self.branches, self.seed
-        )
-        return self._loader(
-            lessons, batch_sampler=Buckets(lengths, self.batch_size, self.seed)
-        )
+        lessons = LessonSet(self.train_clips, self._encoder, self.shares, self.branches, self.seed)
+        rows = len(self.train_clips) + tasks
+        batches = Buckets(lessons.length, rows, self.batch_size, self.seed)
+        return self._loader(lessons, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Example]:
         """Held-out clips and text tasks with all their options."""

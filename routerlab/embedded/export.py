@@ -75,7 +75,7 @@ def model_card(exam: Exam, facts: Mapping[str, Any]) -> str:
     head = f"| family | {' | '.join(sorts)} |\n|---|{'---|' * len(sorts)}"
     settings = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
     reading = accuracy.get("text_task")
-    read = "" if reading is None else f"\nPicks the right label in text-only lists: {reading:.3f}.\n"
+    read = "" if reading is None else f"\nRight label picked in text-only lists: {reading:.3f}.\n"
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -105,5 +105,5 @@ its reach on that clip (in brackets: how many).
 def _cell(exam: Exam, accuracy: Mapping[str, float], name: str) -> str:
     if name not in accuracy:
         return "–"
-    count = sum(len(m) for key, m in exam.marks.items() if key == name or key.startswith(f"{name}/"))
+    count = sum(len(m) for key, m in exam.marks.items() if f"{key}/".startswith(f"{name}/"))
     return f"{accuracy[name]:.3f} ({count})"

@@ -25,7 +25,7 @@ def tower_features(tower: Any, mels: Tensor, frames: Tensor) -> tuple[Tensor, Te
         Embeddings [B, T', D], meaningless beyond a clip's own count, and counts, long [B].
     """
     if mels.shape[1] > 2 * tower.n_window:
-        raise ValueError(f"clips of {mels.shape[1]} frames exceed one chunk of {2 * tower.n_window}")
+        raise ValueError(f"{mels.shape[1]} frames exceed one chunk of {2 * tower.n_window}")
     within = torch.arange(mels.shape[1], device=mels.device) < frames[:, None]
     hidden = F.gelu(tower.conv1(mels.to(tower.conv1.weight.dtype).transpose(1, 2)))
     hidden = F.gelu(tower.conv2(hidden * within[:, None])).transpose(1, 2)
