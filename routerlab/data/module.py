@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from routerlab.data.order import Order, OrderedLoader
 from routerlab.data.progress import Advance, progress
 from routerlab.data.readers import read_splits, read_truth
 from routerlab.data.sources import SYNTHAQA, Sizes, find_splits, synthaqa
+from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import ProblemList, UserError
 from routerlab.oracle.cache import Cache
 from routerlab.oracle.oracle import Oracle
-from routerlab.policy.prompt import LABELS
 from routerlab.reasoners.base import Reasoner
 from routerlab.tools.isolation import ToolPool
-from routerlab.tools.specs import ToolSpec, check_specs
+from routerlab.tools.specs import ToolSpec
 from routerlab.types import ALL_OUTPUTS, OutcomeTable, Question, QuestionBatch, ToolCard
 
 TOOLS = ("pitch", "chord", "tempo", "onsets", "loudness", "segments")
@@ -126,7 +126,9 @@ class RouterDataModule(LightningDataModule):
 
     def problems(self) -> list[str]:
         """Everything wrong with the settings and with question files that are there already."""
-        found = self._setting_problems()
+        sizes = {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
+        found = [f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1]
+        found += tool_problems(self.tools)
         if self.source == SYNTHAQA:
             return found + self.sizes.problems()
         try:
@@ -136,25 +138,6 @@ class RouterDataModule(LightningDataModule):
         except UserError as error:
             found.append(str(error))
         return found
-
-    def _setting_problems(self) -> list[str]:
-        found = [
-            f"{name} must be 1 or more, not {value}"
-            for name, value in (
-                ("batch_size", self.batch_size),
-                ("eval_batch_size", self.eval_batch_size),
-            )
-            if value < 1
-        ]
-        if len(self.tools) >= len(LABELS):
-            found.append(
-                f"tools: {len(self.tools)} tools and direct need a label each, and there are "
-                f"{len(LABELS)}. Name at most {len(LABELS) - 1}."
-            )
-        try:
-            return found + check_specs(self.specs)
-        except UserError as error:
-            return [*found, str(error)]
 
     @property
     def specs(self) -> list[ToolSpec]:
@@ -195,12 +178,22 @@ class RouterDataModule(LightningDataModule):
         self.seconds["data"] += time.monotonic() - start
 
     def setup(self, stage: str = "fit") -> None:
-        """Read the questions and fill the tables of every split; again, it does nothing."""
+        """Read the questions and fill the tables of every split; again, it does nothing.
+
+        Args:
+            stage: "predict" needs no outcomes, so only the tools' cards are fetched.
+        """
         start = time.monotonic()
         self.read()
         self.seconds["data"] += time.monotonic() - start
         if stage != "predict" and not self.tables:
             self.fill()
+        elif not self.cards:
+            with self.pool() as pool:
+                self._know(pool)
+
+    def _know(self, pool: ToolPool) -> None:
+        self.cards, self.versions = tuple(pool.cards), dict(pool.versions)
 
     def read(self) -> dict[str, list[Question]]:
         """The questions of every split.
@@ -241,6 +234,10 @@ class RouterDataModule(LightningDataModule):
             self.counters = {k: getattr(oracle.counters, k) for k in self.counters}
         self.seconds["survey"] += time.monotonic() - start
 
+    def pool(self) -> ToolPool:
+        """The tools' processes, to be closed by the caller (it is a context manager)."""
+        return ToolPool(self.specs, trusted=self.trusted, workers=self.workers, **self.limits)
+
     @contextmanager
     def oracle(self, advance: Advance | None = None) -> Iterator[Oracle]:
         """Tools, reasoner and cache together, closed at the end."""
@@ -252,9 +249,7 @@ class RouterDataModule(LightningDataModule):
                 advance(before + done, what)
             before += total if done == total else 0
 
-        with ToolPool(
-            self.specs, trusted=self.trusted, workers=self.workers, **self.limits
-        ) as pool:
+        with self.pool() as pool:
             oracle = Oracle(
                 pool,
                 self.reasoner,
@@ -355,19 +350,3 @@ class RouterDataModule(LightningDataModule):
     def _barrier(self) -> None:
         if self.trainer is not None:
             self.trainer.strategy.barrier("outcome tables")
-
-
-def tool_spec(entry: str | Mapping[str, Any]) -> ToolSpec:
-    """A recipe's entry as a spec; a bare name stands for the tool of that name.
-
-    Raises:
-        UserError: for a key that a tool's entry does not have.
-    """
-    if isinstance(entry, str):
-        return ToolSpec(name=entry)
-    allowed = asdict(ToolSpec(name="")).keys()
-    odd = sorted(set(entry) - set(allowed))
-    if odd or not entry.get("name"):
-        what = f"has no setting {odd[0]!r}" if odd else "needs a name"
-        raise UserError(f"tools: the entry {dict(entry)} {what}. Allowed: {', '.join(allowed)}.")
-    return ToolSpec(**entry)

@@ -1,0 +1,114 @@
+"""Asking routers what they would do: the trained one, and the rivals that need a model too.
+
+Each gives probabilities or actions for a split; what they earn is read elsewhere. The no-audio
+router is trained exactly as the router was, from a copy taken before training, with a Trainer of
+its own and nothing shown.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from numpy.typing import NDArray
+
+from routerlab.data.module import RouterDataModule
+from routerlab.errors import UserError
+from routerlab.types import OutcomeTable
+
+Probabilities = NDArray[np.float32]
+
+
+def route(policy: Any, datamodule: RouterDataModule, split: str) -> Probabilities:
+    """What the policy does on a split: probabilities [N, K+1] in action order."""
+    return _gathered(policy.probabilities, policy, datamodule, split)
+
+
+def prompted(policy: Any, datamodule: RouterDataModule, split: str) -> Probabilities:
+    """What the LALM does when prompted and not trained, averaged over rotations of the labels."""
+    return _gathered(policy.prompted, policy, datamodule, split)
+
+
+def restore(model: Any, datamodule: RouterDataModule, ckpt_path: str | None) -> None:
+    """Put a checkpoint's router into a built module, refusing one of another base.
+
+    Raises:
+        UserError: when there is no checkpoint, or it belongs to another LALM.
+    """
+    if ckpt_path is None:
+        raise UserError("ckpt_path: no checkpoint of a router. First: routerlab fit RECIPE.")
+    model.policy.configure(datamodule.cards)
+    checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"], strict=False)
+
+
+def words_only(
+    reward: Any, train: OutcomeTable, tables: dict[str, OutcomeTable]
+) -> dict[str, NDArray[np.int64]]:
+    """Actions of the text router, fitted on `train`, for each table."""
+    # Imported here: scikit-learn takes a second, and `survey` has no use for it.
+    from routerlab.policy.text import TextRouter
+
+    router = TextRouter()
+    router.fit(list(train.questions), np.asarray(reward(train.correct)), train.valid)
+    return {
+        split: np.asarray(router.choose(list(table.questions)), dtype=np.int64)
+        for split, table in tables.items()
+    }
+
+
+def deaf(module: Any) -> Any:
+    """A copy of an untrained module whose router hears silence.
+
+    Taken before anything is loaded, so it costs next to nothing and shares no state.
+    """
+    twin = copy.deepcopy(module)
+    settings = {**module.policy.settings, "audio": "zero"}
+    twin.policy = type(module.policy)(**settings)
+    return twin
+
+
+def train_quietly(module: LightningModule, datamodule: RouterDataModule, like: Trainer) -> None:
+    """Train as `like` did: the same limits, precision and seed; no files, no output."""
+    if "PL_GLOBAL_SEED" in os.environ:
+        seed_everything(int(os.environ["PL_GLOBAL_SEED"]), verbose=False)
+    trainer = Trainer(
+        accelerator="cpu" if like.strategy.root_device.type == "cpu" else "auto",
+        devices=1,
+        precision=like.precision,
+        max_epochs=like.max_epochs,
+        min_epochs=like.min_epochs,
+        max_steps=like.max_steps,
+        limit_train_batches=like.limit_train_batches,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=like.default_root_dir,
+    )
+    trainer.fit(module, datamodule=datamodule)
+
+
+def best_actions(probabilities: Probabilities) -> NDArray[np.int64]:
+    """The most probable action of each row, the earlier one on a tie."""
+    return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+
+
+def _gathered(
+    ask: Any, policy: torch.nn.Module, datamodule: RouterDataModule, split: str
+) -> Probabilities:
+    was_training = policy.training
+    policy.eval()
+    try:
+        with torch.no_grad():
+            parts = [ask(batch).float().cpu().numpy() for batch in datamodule.batches(split)]
+    finally:
+        policy.train(was_training)
+    return np.concatenate(parts)

@@ -1,0 +1,161 @@
+"""Prediction in three stages, each of which can run alone: route, observe, reason.
+
+    route    questions               -> routes.jsonl         action and probabilities
+    observe  routes.jsonl            -> observations.jsonl   + the tool's output
+    reason   observations.jsonl      -> predictions.jsonl    + the answer, and the official file
+
+Between stages there are only files of JSON lines, so that the router, the tools and the reasoner
+may run on different machines, and a stage that stopped is run again alone. Gold is never read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lightning.pytorch import Trainer
+
+from routerlab.data.module import RouterDataModule
+from routerlab.data.writers import PREDICTION_KEYS, write_lines, write_predictions
+from routerlab.errors import UserError, unknown
+from routerlab.reasoners.base import ReasonRequest, Reply
+from routerlab.routing import best_actions, restore, route
+from routerlab.types import DIRECT, Answer, Observation, Question
+
+Stage = Literal["route", "observe", "reason"]
+
+ROUTES = "routes.jsonl"
+OBSERVATIONS = "observations.jsonl"
+PREDICTED = "predictions.jsonl"
+OFFICIAL = "official.json"
+
+CHUNK = 64
+"""Questions whose clips are held at once."""
+
+
+def predict(
+    trainer: Trainer,
+    model: Any,
+    datamodule: RouterDataModule,
+    ckpt_path: str | None = None,
+    stage: Stage | None = None,
+    split: str = "test",
+    **_: Any,
+) -> None:
+    """Run one stage on a split, or all three in order.
+
+    Raises:
+        UserError: an unknown stage, or a stage whose input file is not there.
+    """
+    if stage is not None and stage not in get_args(Stage):
+        raise UserError(unknown("stage: no stage", stage, get_args(Stage)))
+    folder = Path(trainer.default_root_dir) / f"predict-{split}"
+    datamodule.prepare_data()
+    datamodule.setup("predict")
+    questions = {q.id: q for q in datamodule.questions(split)}
+    if not questions:
+        raise UserError(f"predict: {datamodule.source!r} has no {split} split.")
+    for name in get_args(Stage) if stage is None else (stage,):
+        if name == "route":
+            write_lines(folder / ROUTES, _routed(model, datamodule, split, ckpt_path))
+        elif name == "observe":
+            routes = _read(folder / ROUTES, "route")
+            write_lines(folder / OBSERVATIONS, observed(routes, questions, datamodule))
+        else:
+            lines = _read(folder / OBSERVATIONS, "observe")
+            rows = list(reasoned(lines, questions, datamodule))
+            write_lines(folder / PREDICTED, rows)
+            _write_official(folder / OFFICIAL, datamodule, split, rows)
+
+
+def _routed(
+    model: Any, datamodule: RouterDataModule, split: str, ckpt_path: str | None
+) -> list[dict[str, Any]]:
+    """The router's choice for every question."""
+    restore(model, datamodule, ckpt_path)
+    probabilities = route(model.policy, datamodule, split)
+    names = datamodule.actions
+    return [
+        {
+            "id": question.id,
+            "action": names[action],
+            "probabilities": {n: round(float(p), 6) for n, p in zip(names, row, strict=True)},
+        }
+        for question, action, row in zip(
+            datamodule.questions(split), best_actions(probabilities), probabilities, strict=True
+        )
+    ]
+
+
+def observed(
+    rows: Sequence[Mapping[str, Any]],
+    questions: Mapping[str, Question],
+    datamodule: RouterDataModule,
+) -> Iterator[dict[str, Any]]:
+    """Each row with the output of the tool it calls, or the tool's error."""
+    with datamodule.pool() as pool:
+        for chunk in _chunks(rows):
+            called = [row for row in chunk if row["action"] != DIRECT]
+            jobs = [(datamodule.clip(questions[r["id"]]), (r["action"],)) for r in called]
+            seen = {called[job]["id"]: outputs[0] for job, outputs in pool.observe_many(jobs)}
+            for row in chunk:
+                output = seen.get(row["id"])
+                yield {**row, "observation": None if output is None else vars(output)}
+
+
+def reasoned(
+    rows: Sequence[Mapping[str, Any]],
+    questions: Mapping[str, Question],
+    datamodule: RouterDataModule,
+) -> Iterator[dict[str, Any]]:
+    """Each row with the reasoner's answer; a failed tool falls back to answering directly."""
+    try:
+        for chunk in _chunks(rows):
+            requests = [_request(row, questions[row["id"]], datamodule) for row in chunk]
+            replies = datamodule.reasoner.answer_many(requests)
+            for row, (reply,) in zip(chunk, replies, strict=True):
+                yield {**row, "fallback": _failed(row), **_replied(reply)}
+    finally:
+        datamodule.reasoner.close()
+
+
+def _request(
+    row: Mapping[str, Any], question: Question, datamodule: RouterDataModule
+) -> ReasonRequest:
+    given = row["observation"]
+    use = given is not None and not _failed(row)
+    observations = (Observation(**given),) if use else ()
+    clip = datamodule.clip(question)
+    return ReasonRequest(clip, question.question, question.choices, (observations,))
+
+
+def _replied(reply: Reply) -> dict[str, str]:
+    """An answer's part of a row; a reasoner that failed gave none, and the row says why."""
+    if isinstance(reply, Answer):
+        return {"answer": reply.text, "raw": reply.raw, "read": reply.read, "error": ""}
+    return {"answer": "", "raw": "", "read": "unparsed", "error": str(reply)}
+
+
+def _failed(row: Mapping[str, Any]) -> bool:
+    return bool(row["observation"] and row["observation"]["error"])
+
+
+def _write_official(
+    path: Path, datamodule: RouterDataModule, split: str, rows: Iterable[Mapping[str, Any]]
+) -> None:
+    answers = {r["id"]: Answer(None, r["answer"], raw=r["raw"], read=r["read"]) for r in rows}
+    form = datamodule.form if datamodule.form in PREDICTION_KEYS else "mmau"
+    write_predictions(path, datamodule.files[split], answers, form)
+
+
+def _read(path: Path, before: str) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise UserError(f"predict: no {path}. First: routerlab predict … stage={before}.")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
