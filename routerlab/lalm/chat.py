@@ -75,11 +75,18 @@ class Chat:
     """The chat format that Qwen's audio models share (ChatML), over one tokenizer.
 
     A system turn, when there is one; one user turn made of pieces; the assistant's opening.
+
+    Args:
+        tokenizer: a fast one, with Qwen's control tokens.
+        around: text before and after each clip's marks, `{n}` being the clip's number from 1.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, around: tuple[str, str] = ("", "")
+    ) -> None:
         self.special = _special(tokenizer)
         self._plain = _without_added_tokens(tokenizer)
+        self._around = around
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of data text; never a control token, whatever the text holds."""
@@ -94,19 +101,17 @@ class Chat:
         """The end of the user's turn and the start of the assistant's, with what it begins by."""
         return [self.special.end, *self.text_ids("\n"), *self._open("assistant"), *self._cue(cue)]
 
-    def audio(self, slots: int) -> list[int]:
-        """One clip of so many positions, with its marks."""
-        return [self.special.audio_start, *[self.special.audio] * slots, self.special.audio_end]
-
     def user(self, pieces: Sequence[Piece], system: str = "") -> Prompt:
         """System turn and an open user turn holding `pieces`; a prefix to be continued."""
         texts = [self.opening(system)]
+        before, after = self._around
         for piece in pieces:
             if isinstance(piece, str):
                 texts[-1] += self.text_ids(piece)
             else:
-                texts[-1].append(self.special.audio_start)
-                texts.append([self.special.audio_end])
+                named = self.text_ids(before.format(n=len(texts)))
+                texts[-1] += [*named, self.special.audio_start]
+                texts.append([self.special.audio_end, *self.text_ids(after)])
         return Prompt(tuple(tuple(text) for text in texts), self.special.audio)
 
     def chat(self, system: str, pieces: Sequence[Piece], *, cue: str = "") -> Prompt:

@@ -8,8 +8,9 @@ layers put into `LALM.model` act.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from routerlab.errors import UserError
 from routerlab.lalm.chat import Chat, Piece, Prompt, Special
 from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate, read_config
-from routerlab.lalm.families import Family, family_of
+from routerlab.lalm.families import Family, family_of, slots
 from routerlab.types import Clip
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from transformers import DynamicCache
@@ -31,6 +33,9 @@ DType: TypeAlias = Literal["float32", "bfloat16"]
 
 # Fewer frames than this leave no position after the tower's convolution and pooling.
 _LEAST_FRAMES = 4
+
+# A loading bar for less than this many bytes is noise.
+_WORTH_A_BAR = 2**28
 
 
 class LALM:
@@ -57,7 +62,7 @@ class LALM:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.chat_format = Chat(tokenizer)
+        self.chat_format = Chat(tokenizer, family.around)
         self.tower_passes = self.prefix_tokens = self.suffix_tokens = 0
         self._extractor = extractor
         self._family = family
@@ -84,7 +89,8 @@ class LALM:
 
         folder = locate(path, revision)
         family = family_of(read_config(folder), path)
-        model = family.load(folder, getattr(torch, dtype)).to(device)
+        with _quiet(folder):
+            model = family.load(folder, getattr(torch, dtype)).to(device=torch.device(device))
         model.requires_grad_(False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
@@ -103,7 +109,8 @@ class LALM:
     @property
     def base(self) -> Any:
         """The Hugging Face model itself, out of a `PeftModel` if there is one around it."""
-        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        unwrap = getattr(self.model, "get_base_model", None)
+        return self.model if unwrap is None else unwrap()
 
     @property
     def device(self) -> torch.device:
@@ -150,7 +157,7 @@ class LALM:
         mel, frames = self.log_mel(unique)
         row = self._family.tower(self.base, mel.to(self.device, self.dtype), frames.to(self.device))
         self.tower_passes += len(unique)
-        parts = row.split([self._family.slots(n) for n in frames.tolist()])
+        parts = torch.split(row, [slots(n) for n in frames.tolist()])
         heard = dict(zip((clip.fingerprint for clip in unique), parts, strict=True))
         return [heard[clip.fingerprint] for clip in clips]
 
@@ -164,12 +171,13 @@ class LALM:
         mel = self._extractor(
             [np.concatenate([sound, margin]) for sound in sounds],
             sampling_rate=self._extractor.sampling_rate,
-            padding="longest",
+            padding="max_length" if self._family.whole_window else "longest",
             truncation=False,
             return_tensors="pt",
         ).input_features
         frames = torch.tensor([-(-len(sound) // hop) for sound in sounds])
-        return mel[..., : int(frames.max())], frames
+        kept = self._extractor.nb_max_frames if self._family.whole_window else int(frames.max())
+        return mel[..., :kept], frames
 
     def embed(self, ids: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Embeddings [B, L, D] of ids [B, L], each run of audio slots filled by its clip.
@@ -257,12 +265,28 @@ def expand_cache(cache: DynamicCache, rows: Sequence[int] | Tensor) -> DynamicCa
     """
     from transformers import DynamicCache
 
-    index = torch.as_tensor(rows)
-    expanded = [(_rows(layer.keys, index), _rows(layer.values, index)) for layer in cache.layers]
-    return DynamicCache(expanded)
+    index, layers = torch.as_tensor(rows), cast("list[Any]", cache.layers)
+    return DynamicCache([(_rows(each.keys, index), _rows(each.values, index)) for each in layers])
 
 
 def _rows(states: Tensor, index: Tensor) -> Tensor:
     if states.shape[0] == 1:
         return states.expand(len(index), -1, -1, -1)
     return states[index.to(states.device)]
+
+
+@contextmanager
+def _quiet(folder: Path) -> Iterator[None]:
+    """Without transformers' loading bar where loading takes no time."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    small = sum(file.stat().st_size for file in folder.glob("*.safetensors")) < _WORTH_A_BAR
+    shown = logging.is_progress_bar_enabled()
+    if small:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if small and shown:
+            logging.enable_progress_bar()

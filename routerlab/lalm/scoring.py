@@ -103,7 +103,7 @@ def _log_probs(lalm: LALM, hidden: Tensor, asked: Sequence[_Asked]) -> list[Tens
     ends = [(n + 1) * length - len(each.row.ids) for n, each in enumerate(asked)]
     reads = [end + i for end, each in zip(ends, asked, strict=True) for i in each.reads]
     # Several options are predicted from the same end of a suffix: the head is applied there once.
-    places, at = torch.tensor(reads).unique(return_inverse=True)
+    places, at = torch.unique(torch.tensor(reads), return_inverse=True)
     targets = torch.tensor([target for each in asked for target in each.targets])
     states = hidden.flatten(0, 1)[places.to(hidden.device)]
     scores = hidden.new_empty(len(targets), dtype=torch.float32)
@@ -114,7 +114,7 @@ def _log_probs(lalm: LALM, hidden: Tensor, asked: Sequence[_Asked]) -> list[Tens
         index, target = at[here] - begin, targets[here]
         found = logits[index, target] - logits.logsumexp(dim=-1)[index]
         scores = scores.index_copy(0, here.to(scores.device), found)
-    return list(scores.split([len(each.targets) for each in asked]))
+    return list(torch.split(scores, [len(each.targets) for each in asked]))
 
 
 def _by_item(rows: Iterator[Tensor], items: Sequence[ScoreItem]) -> list[Tensor]:

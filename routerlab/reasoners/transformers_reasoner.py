@@ -7,7 +7,7 @@ It keeps no cache and knows neither gold nor tools.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -212,7 +212,7 @@ def _size(request: ReasonRequest) -> tuple[float, int]:
     return request.clip.seconds, len(request.question)
 
 
-def _check(given: dict[str, str], sizes: dict[str, int], max_seconds: float | None) -> None:
+def _check(given: Mapping[str, str], sizes: Mapping[str, int], max_seconds: float | None) -> None:
     problems = list(_problems(given, sizes))
     if max_seconds is not None and max_seconds <= 0:
         problems.append(f"reasoner: max_seconds is {max_seconds}. Allowed: above 0, or null.")
@@ -220,7 +220,7 @@ def _check(given: dict[str, str], sizes: dict[str, int], max_seconds: float | No
         raise ProblemList(problems)
 
 
-def _problems(given: dict[str, str], sizes: dict[str, int]) -> Iterator[str]:
+def _problems(given: Mapping[str, str], sizes: Mapping[str, int]) -> Iterator[str]:
     for name, value in given.items():
         if value not in _ALLOWED[name]:
             yield f"reasoner: {name} is {value!r}. Allowed: {', '.join(_ALLOWED[name])}."
