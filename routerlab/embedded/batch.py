@@ -96,7 +96,7 @@ def collate(examples: Sequence[Example], audio_id: int, bins: int) -> Batch:
     rows = [_row(example, audio_id) for example in examples]
     length = max(row.shape[1] for row in rows)
     stacked = np.stack([_pad(row, length) for row in rows])
-    planes = torch.from_numpy(stacked).unbind(1)
+    ids, segment, position, target, branch = torch.from_numpy(stacked).unbind(1)
     mels = [(i, e.mel) for i, e in enumerate(examples) if e.mel is not None]
     longest = max((len(mel) for _, mel in mels), default=0)
     padded = np.zeros((len(mels), longest, bins), dtype=np.float16)
@@ -105,7 +105,9 @@ def collate(examples: Sequence[Example], audio_id: int, bins: int) -> Batch:
     bare = tuple(replace(example, mel=None) for example in examples)
     frames = torch.tensor([len(mel) for _, mel in mels], dtype=torch.long)
     owner = torch.tensor([i for i, _ in mels], dtype=torch.long)
-    return Batch(*planes, torch.from_numpy(padded), frames, owner, bare)
+    return Batch(
+        ids, segment, position, target, branch, torch.from_numpy(padded), frames, owner, bare
+    )
 
 
 def _row(example: Example, audio_id: int) -> NDArray[np.int64]:

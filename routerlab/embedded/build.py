@@ -102,7 +102,7 @@ def train_tokenizer(corpus: Iterable[str], pieces: int) -> PreTrainedTokenizerFa
     # Pieces that must exist whatever the corpus holds, made frequent enough to be merged first.
     must = "".join(f" {label}" for label in ascii_uppercase) + "\nsystem\nuser\nassistant\n"
     core.train_from_iterator([*texts, *([must] * (len(texts) // 20 + 200))], trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -123,7 +123,7 @@ def train_tokenizer(corpus: Iterable[str], pieces: int) -> PreTrainedTokenizerFa
 def thinker_config(sizes: Sizes, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniThinkerConfig:
     """The Omni thinker's configuration at the given sizes, its token ids from the tokenizer."""
     (user,) = tokenizer.encode("user", add_special_tokens=False)
-    ids = dict(zip(SPECIAL_TOKENS, tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS), strict=True))
+    ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in SPECIAL_TOKENS}
     config = Qwen2_5OmniThinkerConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -181,7 +181,7 @@ def thinker_config(sizes: Sizes, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5O
 
 def feature_extractor(sizes: Sizes) -> WhisperFeatureExtractor:
     """The log-mel front end that Qwen2.5-Omni uses, with fewer bins."""
-    return WhisperFeatureExtractor(
+    return WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
         feature_size=sizes.mel_bins, sampling_rate=16_000, hop_length=160, n_fft=400,
         return_attention_mask=True,
     )  # fmt: skip

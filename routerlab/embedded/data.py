@@ -133,7 +133,7 @@ def _task_exam(encoder: Encoder, task: TextTask) -> Example:
     variants = [
         encoder.task(TextTask(task.system, task.user, task.cue, label), False) for label in labels
     ]
-    # The end of turn is left out of the scores, as it is for a reasoner's options.
+    # A label alone, without the end of turn: that is all a router reads.
     whole = variants[0]
     branches = tuple(((), v.branches[0][1][:-1]) for v in variants)
     shared, last = whole.tail[:-1], whole.tail[-1:]

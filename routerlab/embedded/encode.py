@@ -47,16 +47,16 @@ class Encoder:
 
     def suffix(self, observations: Sequence[Observation]) -> Ids:
         """What an action adds: the outputs and the answer cue."""
-        shown = observation_text(observations)
-        return (*(self._chat.text_ids(shown) if shown else ()), *self._chat.closing(ANSWER_CUE))
+        shown = self._chat.text_ids(observation_text(observations))
+        return (*shown, *self._chat.closing(ANSWER_CUE))
 
     def option(self, choice: str) -> Ids:
-        """An option as it continues the cue, without the end of turn."""
-        return tuple(self._chat.text_ids(option_text(choice)))
+        """An option as it continues the cue, with the end of turn, as the reasoner scores it."""
+        return (*self._chat.text_ids(option_text(choice)), self._chat.special.end)
 
     def lesson(self, lesson: Lesson) -> Encoded:
         """The lesson's branches, each to be answered with the gold option and the end of turn."""
-        target = (*self.option(lesson.answer), self._chat.special.end)
+        target = self.option(lesson.answer)
         branches = tuple((self.suffix(b), target) for b in lesson.branches)
         return Encoded(*self._prefix(lesson.question, lesson.choices), branches)
 

@@ -34,4 +34,5 @@ def log_mel(samples: NDArray[np.float32], bins: int) -> NDArray[np.float16]:
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     logs = np.log10(np.maximum(power @ _filters(bins).T, 1e-10))
     logs = np.maximum(logs, logs.max() - 8.0)
-    return ((logs + 4.0) / 4.0).astype(np.float16)
+    scaled: NDArray[np.float16] = ((logs + 4.0) / 4.0).astype(np.float16)
+    return scaled

@@ -6,7 +6,9 @@ what the data module prepared. It knows neither tools nor actions.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,13 +51,14 @@ class EmbeddedLALMModule(lightning.LightningModule):
         self.sizes, self.out, self.seed = sizes or Sizes(), out, seed
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.exam = Exam()
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = Path(tempfile.mkdtemp(prefix="routerlab-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def setup(self, stage: str) -> None:
         """Build the model and hand its tokenizer to the data module."""
         data = self._data()
         if not hasattr(self, "model"):
-            self.model = build(self._folder.name, data.corpus(), self.sizes, seed=self.seed)
+            self.model = build(self._folder, data.corpus(), self.sizes, seed=self.seed)
             # Never used, and frozen so that weight decay and DDP leave it alone.
             self.model.model.visual.requires_grad_(False)
         data.connect(Encoder(self._tokenizer(), data.system), self.sizes.mel_bins)
@@ -66,7 +69,7 @@ class EmbeddedLALMModule(lightning.LightningModule):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self._folder.name)
+        return AutoTokenizer.from_pretrained(self._folder)
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities' negatives of all target ids, in row-major order of their places."""
@@ -126,7 +129,7 @@ class EmbeddedLALMModule(lightning.LightningModule):
     def on_fit_end(self) -> None:
         """Write the folder that `LALM.load` reads, with a card of what was measured."""
         if self.out and self.trainer.is_global_zero:
-            export(self.model, Path(self._folder.name), Path(self.out), self.exam, self._facts())
+            export(self.model, self._folder, Path(self.out), self.exam, self._facts())
 
     def _facts(self) -> dict[str, Any]:
         data = self._data()

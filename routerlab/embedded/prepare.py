@@ -72,7 +72,8 @@ class Shard:
 
     @cached_property
     def _mels(self) -> NDArray[np.float16]:
-        return np.load(self.path, mmap_mode="r")
+        mels: NDArray[np.float16] = np.load(self.path, mmap_mode="r")
+        return mels
 
     def mel(self, index: int) -> NDArray[np.float16]:
         """The log-mel of one clip, [frames, bins]."""

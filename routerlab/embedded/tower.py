@@ -51,4 +51,5 @@ def _layer(layer: Any, hidden: Tensor, inside: Tensor) -> Tensor:
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=inside)
     hidden = hidden + attention.out_proj(mixed.transpose(1, 2).reshape(normed.shape))
     inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden)))
-    return hidden + layer.fc2(inner)
+    out: Tensor = hidden + layer.fc2(inner)
+    return out
