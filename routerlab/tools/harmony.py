@@ -13,7 +13,7 @@ import numpy as np
 
 from routerlab.tools.base import Tool
 from routerlab.tools.registry import register_tool
-from routerlab.tools.signal import AUDIBLE_DB, NOTES, Floats, decibels, padded
+from routerlab.tools.signal import AUDIBLE_DB, NOTES, Floats, decibels, padded, warm_clip
 from routerlab.types import Clip, ToolCard
 
 QUALITIES = {
@@ -56,6 +56,10 @@ class Chord(Tool):
         "strongest": list,
     }
     revision = 1
+
+    def setup(self) -> None:
+        """Load and compile outside the limit of a call."""
+        self.run(warm_clip())
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Mean chroma against 48 triads and 24 keys."""

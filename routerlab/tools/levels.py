@@ -20,6 +20,7 @@ from routerlab.tools.signal import (
     gate_db,
     level_curve,
     spans,
+    warm_clip,
 )
 from routerlab.types import Clip, ToolCard
 
@@ -53,6 +54,10 @@ class Loudness(Tool):
         "range_db": float,
     }
     revision = 1
+
+    def setup(self) -> None:
+        """Load and compile outside the limit of a call."""
+        self.run(warm_clip())
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Levels from the first sound to the last, a line through the audible ones, LUFS."""
@@ -99,6 +104,10 @@ class Segments(Tool):
     def __init__(self, below_peak_db: float = 40.0, least_s: float = 0.04) -> None:
         self.below_peak_db = below_peak_db
         self.least_s = least_s
+
+    def setup(self) -> None:
+        """Load and compile outside the limit of a call."""
+        self.run(warm_clip())
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Stretches above the gate, at most 4 ms early or late on clean edges."""

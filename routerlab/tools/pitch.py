@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from routerlab.tools.base import Tool
 from routerlab.tools.levels import sound_spans
 from routerlab.tools.registry import register_tool
-from routerlab.tools.signal import Floats, note_name, padded
+from routerlab.tools.signal import Floats, note_name, padded, warm_clip
 from routerlab.types import Clip, ToolCard
 
 _FRAME_S = 0.064
@@ -65,6 +65,10 @@ class Pitch(Tool):
         self.fmin_hz = fmin_hz
         self.fmax_hz = fmax_hz
         self.least_s = least_s
+
+    def setup(self) -> None:
+        """Load and compile outside the limit of a call."""
+        self.run(warm_clip())
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Track, cut at gaps and at jumps of more than half a semitone, summarise."""

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from routerlab.types import Clip
+
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
 NOTES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
@@ -86,3 +88,10 @@ def padded(samples: Floats, least: int) -> Floats:
 def times(values: Any) -> str:
     """Times as the tools print them: "0.21 0.63"."""
     return " ".join(f"{value:.2f}" for value in values)
+
+
+def warm_clip() -> Clip:
+    """Half a second of tone and hiss: a first run on it loads libraries and compiled code."""
+    noise = np.random.default_rng(0).standard_normal(8000)
+    samples = 0.1 * np.sin(2 * np.pi * 220 / 16_000 * np.arange(8000)) + 0.001 * noise
+    return Clip(samples.astype(np.float32), 16_000, "")

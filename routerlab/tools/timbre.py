@@ -12,7 +12,7 @@ import numpy as np
 
 from routerlab.tools.base import Tool
 from routerlab.tools.registry import register_tool
-from routerlab.tools.signal import AUDIBLE_DB, Floats, decibels, level_curve, padded
+from routerlab.tools.signal import AUDIBLE_DB, Floats, decibels, level_curve, padded, warm_clip
 from routerlab.types import Clip, ToolCard
 
 _FRAME, _HOP = 1024, 512
@@ -45,6 +45,10 @@ class Brightness(Tool):
         "flatness": float,
     }
     revision = 1
+
+    def setup(self) -> None:
+        """Load and compile outside the limit of a call."""
+        self.run(warm_clip())
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Power-weighted centroid, 85 % roll-off and flatness."""
@@ -90,6 +94,10 @@ class Quality(Tool):
         "bandwidth_hz": (float, type(None)),
     }
     revision = 1
+
+    def setup(self) -> None:
+        """Load and compile outside the limit of a call."""
+        self.run(warm_clip())
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Percentiles of the level, share of full-scale samples, highest strong frequency."""

@@ -1,0 +1,95 @@
+"""The tools of a recipe: named instances with settings, checked together, then built.
+
+The same tool under two names with two settings is two actions. A spec is data; building it is the
+only place where a recipe's class is imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from routerlab.errors import UserError, unknown
+from routerlab.tools.base import Tool
+from routerlab.tools.registry import construct, find_tool, known_tools
+from routerlab.trust import TrustedImports
+from routerlab.types import ALL_OUTPUTS, DIRECT, ToolCard
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """One tool of a recipe.
+
+    Attributes:
+        name: the action's name.
+        tool: a registered tool's name; the spec's own name if neither this nor `class_path` is set.
+        class_path: "module.Class" of a trusted module, instead of `tool`.
+        settings: keyword arguments of the tool.
+    """
+
+    name: str
+    tool: str = ""
+    class_path: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_specs(specs: Sequence[ToolSpec]) -> list[str]:
+    """Every problem of a recipe's tools that can be told without importing their classes."""
+    problems: list[str] = []
+    for name, times in Counter(spec.name for spec in specs).items():
+        if times > 1:
+            problems.append(
+                f"tools: {times} tools are named {name!r}. Give each its own name (and `tool:` "
+                "for what it is)."
+            )
+        if name in (DIRECT, ALL_OUTPUTS):
+            problems.append(f"tools: {name!r} is not a tool's name: it is an action of its own.")
+        elif not _NAME.fullmatch(name):
+            problems.append(
+                f"tools: {name!r} is not a name. Allowed: a letter, then up to 39 letters, digits, "
+                "'_' or '-'."
+            )
+    known = known_tools()
+    for spec in specs:
+        wanted = spec.tool or spec.name
+        if spec.tool and spec.class_path:
+            problems.append(f"tools: {spec.name}: give `tool` or `class_path`, not both.")
+        elif not spec.class_path and wanted not in known:
+            problems.append(unknown("tools: no tool", wanted, known))
+    return problems
+
+
+def build_tool(spec: ToolSpec, trust: TrustedImports) -> Tool:
+    """The instance of a spec, under the spec's name; `setup` has not run.
+
+    Raises:
+        UserError: unknown, not trusted, not a tool, or wrong settings.
+    """
+    cls = _tool_class(spec, trust)
+    tool = construct(cls, dict(spec.settings), spec.name)
+    tool.name = spec.name
+    return tool
+
+
+def instance_card(tool: Tool, spec: ToolSpec) -> ToolCard:
+    """The card under the instance's name; settings are told, or two instances would read alike."""
+    told = ", ".join(f"{key} {value}" for key, value in spec.settings.items())
+    measures = f"{tool.card.measures} ({told})" if told else tool.card.measures
+    return replace(tool.card, name=tool.name, measures=measures)
+
+
+def _tool_class(spec: ToolSpec, trust: TrustedImports) -> type[Tool]:
+    if not spec.class_path:
+        return find_tool(spec.tool or spec.name)
+    cls = trust.resolve(spec.class_path)
+    if not issubclass(cls, Tool):
+        raise UserError(f"tools: {spec.class_path} is not a Tool. Subclass routerlab.Tool.")
+    if inspect.isabstract(cls):
+        raise UserError(f"tools: {spec.class_path} has no run(self, clip). Add it.")
+    return cls

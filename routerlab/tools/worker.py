@@ -1,0 +1,119 @@
+"""The process in which tools run. It imports no torch and speaks JSON with its pool.
+
+    pool -> worker   specs and limits, once; then a job a time: header (JSON), samples (bytes)
+    worker -> pool   {"at": "setup", "tool"} a tool, {"at": "ready", "failed"}; then, a job,
+                     {"at": "result", "observation"} a tool
+
+Its pool enforces the limits from outside (`isolation`); the ones set here are a second net.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from routerlab.errors import ToolError, UserError
+from routerlab.tools import processes
+from routerlab.tools.base import Tool
+from routerlab.tools.specs import ToolSpec, build_tool
+from routerlab.trust import TrustedImports
+from routerlab.types import Clip, Observation
+
+BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from routerlab.tools.worker import main; main(int(sys.argv[2]))"
+)
+"""Run with `python -c`: the caller's main module, which may import torch, is never imported."""
+
+
+def main(fd: int) -> None:
+    """Serve the pool behind a file descriptor until it closes."""
+    parent = os.getppid()
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    with Connection(fd) as pool, contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
+        order = json.loads(pool.recv_bytes())
+        try:
+            tools, failed = _prepare(order, pool)
+        except UserError as err:
+            _send(pool, {"at": "refused", "message": str(err)})
+            return
+        _limit_memory(order["memory_mb"])
+        _send(pool, {"at": "ready", "failed": failed})
+        while True:
+            _serve(pool, tools, order["timeout_s"])
+
+
+def _prepare(order: Mapping[str, Any], pool: Connection) -> tuple[dict[str, Tool], dict[str, str]]:
+    """Build and set up the tools; one that cannot be set up is reported, not fatal."""
+    trust = TrustedImports(order["trusted"])
+    trust.import_all()
+    tools: dict[str, Tool] = {}
+    failed: dict[str, str] = {}
+    for row in order["specs"]:
+        tool = build_tool(ToolSpec(**row), trust)
+        _send(pool, {"at": "setup", "tool": tool.name})
+        try:
+            tool.prepare()
+            tools[tool.name] = tool
+        except Exception as err:
+            failed[tool.name] = f"exception: setup: {type(err).__name__}: {err}"
+    return tools, failed
+
+
+def _serve(pool: Connection, tools: Mapping[str, Tool], timeout_s: float) -> None:
+    job = json.loads(pool.recv_bytes())
+    samples = np.frombuffer(bytearray(pool.recv_bytes()), dtype=np.float32)
+    clip = Clip(samples, **job["clip"])
+    for name in job["names"]:
+        # If the pool is gone and a tool holds the interpreter, the kernel ends it.
+        signal.setitimer(signal.ITIMER_REAL, 1.5 * timeout_s + 5.0)
+        observation = _observe(tools[name], clip)
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        _send(pool, {"at": "result", "observation": asdict(observation)})
+
+
+def _observe(tool: Tool, clip: Clip) -> Observation:
+    start = time.perf_counter()
+    try:
+        return tool(clip)
+    except ToolError as err:
+        # Bounded: an exception's text may quote a whole array.
+        error = f"{err.kind}: {err}"[:500]
+        spent = time.perf_counter() - start
+        return Observation(tool.name, {}, "", tool.version, error, spent)
+
+
+def _send(pool: Connection, message: Mapping[str, Any]) -> None:
+    pool.send_bytes(json.dumps(message).encode())
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Refuse address space beyond what is mapped now plus the limit, where the system can."""
+    try:
+        import resource
+
+        import psutil
+
+        mapped = psutil.Process().memory_info().vms
+        limit = mapped + memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ImportError, ValueError, OSError):
+        return
+
+
+def _die_with(parent: int) -> None:
+    """Leave nothing behind when the pool's process is killed."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    processes.end(os.environ.get(processes.MARK, "none"))
+    os._exit(1)
