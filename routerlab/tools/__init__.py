@@ -7,7 +7,16 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from routerlab.tools.base import Tool
+from routerlab.tools.check import check_tool
 from routerlab.tools.registry import known_tools, load_tool, register_tool
 from routerlab.types import Observation, ToolCard
 
-__all__ = ["Observation", "Tool", "ToolCard", "known_tools", "load_tool", "register_tool"]
+__all__ = [
+    "Observation",
+    "Tool",
+    "ToolCard",
+    "check_tool",
+    "known_tools",
+    "load_tool",
+    "register_tool",
+]

@@ -1,0 +1,133 @@
+"""Says what is wrong with a tool, and what to change: run it before a survey does.
+
+It stops at behaviour that shows on a handful of clips; whether the values are *right* is for the
+tool's own tests.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from routerlab.audio import make_clip
+from routerlab.errors import ToolError
+from routerlab.tools.base import Tool
+from routerlab.types import Clip, Observation
+
+RATE = 16_000
+SLOW_S = 0.25
+"""A call on a three-second clip should take less: a survey makes thousands."""
+
+MAX_CARD = 160
+
+_ADVICE = {
+    "schema": ". Make run() and schema agree; None (and type(None)) for 'not found', never NaN.",
+    "exception": ". Return None where nothing can be measured.",
+}
+
+
+def check_tool(tool: Tool) -> list[str]:
+    """Every problem found, a line each; empty for a tool that is fit to be an action.
+
+    Checked: card and schema; that it runs on a tone, silence, noise, a tenth of a second, one
+    sample and half a minute; that values fit the schema and the text is short; that the same clip
+    gives the same values again, after other clips too; that the clip is left as it was; that it
+    is fast, and imports no torch.
+    """
+    had_torch = "torch" in sys.modules
+    problems = [*_card_problems(tool), *_schema_problems(tool)]
+    try:
+        tool.prepare()
+    except Exception as err:
+        return [*problems, f"setup() raised {type(err).__name__}: {err}"]
+    seen: dict[str, Observation] = {}
+    for what, clip in clips():
+        problems += _run_problems(tool, what, clip, seen)
+    problems += _repeat_problems(tool, seen)
+    if not had_torch and "torch" in sys.modules:
+        problems.append("it imports torch: tool processes must not. Use NumPy, SciPy or librosa.")
+    return problems
+
+
+def clips() -> Iterator[tuple[str, Clip]]:
+    """(what, clip) that every tool must stand."""
+    rng = np.random.default_rng(0)
+    time_s = np.arange(3 * RATE) / RATE
+    tone = 0.3 * np.sin(2 * np.pi * 261.6 * time_s) * (np.sin(np.pi * time_s) > 0)
+    yield "a tone", make_clip(tone, RATE)
+    yield "silence", make_clip(np.zeros(2 * RATE), RATE)
+    yield "noise", make_clip(0.2 * rng.standard_normal(2 * RATE), RATE)
+    yield "0.1 s of sound", make_clip(tone[: RATE // 10], RATE)
+    yield "one sample", make_clip(np.full(1, 0.5), RATE)
+    yield "30 s of sound", make_clip(np.tile(tone, 10), RATE)
+
+
+def _card_problems(tool: Tool) -> list[str]:
+    card = tool.card
+    problems = [
+        f"card.{key} is empty: a router chooses by it."
+        for key in ("name", "measures", "unit", "stops_at")
+        if not getattr(card, key).strip()
+    ]
+    problems += [
+        f"card.{key} has {len(getattr(card, key))} characters: keep it to {MAX_CARD}, every "
+        "question's prompt holds it."
+        for key in ("measures", "stops_at")
+        if len(getattr(card, key)) > MAX_CARD
+    ]
+    return problems
+
+
+def _schema_problems(tool: Tool) -> list[str]:
+    if not tool.schema:
+        return ["schema is empty: declare each key of run()'s values, like {'f0_hz': float}."]
+    return [
+        f"schema key {key!r} is not a plain lower-case name: use letters, digits and '_', with "
+        "the unit at the end (f0_hz, tempo_bpm)."
+        for key in tool.schema
+        if not (isinstance(key, str) and key.isidentifier() and key == key.lower())
+    ]
+
+
+def _run_problems(tool: Tool, what: str, clip: Clip, seen: dict[str, Observation]) -> list[str]:
+    before = clip.samples.copy()
+    start = time.perf_counter()
+    try:
+        seen[what] = tool(clip)
+    except ToolError as err:
+        return [f"on {what}: {err.kind}: {err}{_ADVICE.get(err.kind, '')}"]
+    seconds = time.perf_counter() - start
+    problems = []
+    if not np.array_equal(before, clip.samples):
+        problems.append(f"on {what}: it changed clip.samples. Work on a copy.")
+    if not seen[what].text.strip():
+        problems.append(f"on {what}: the text is empty. Say what was not found.")
+    per_clip = seconds * 3.0 / max(clip.seconds, 3.0)
+    if per_clip > SLOW_S:
+        problems.append(
+            f"on {what}: {1000 * per_clip:.0f} ms for three seconds; aim below "
+            f"{1000 * SLOW_S:.0f}. Move loading into setup()."
+        )
+    return problems
+
+
+def _repeat_problems(tool: Tool, seen: dict[str, Observation]) -> list[str]:
+    """Clips again, in reverse: values may depend on the clip alone."""
+    problems = []
+    for what, clip in reversed(list(clips())):
+        if what in seen and _values(tool, clip) != seen[what].values:
+            problems.append(
+                f"on {what}: other values the second time. Seed what is random, keep no state "
+                "between calls."
+            )
+    return problems
+
+
+def _values(tool: Tool, clip: Clip) -> object:
+    try:
+        return tool(clip).values
+    except ToolError as err:
+        return err
