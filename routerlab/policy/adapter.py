@@ -7,6 +7,7 @@ centring, cards, and the fingerprint of the base it was trained on. Nothing here
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -99,9 +100,11 @@ def inject_lora(
         base_model_name_or_path=name,
         **tied,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft asks transformers for a property under its old name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
         torch.manual_seed(seed)
-        wrapped: nn.Module = get_peft_model(model, config)  # type: ignore[arg-type]
+        wrapped: nn.Module = get_peft_model(model, config)
     # get_peft_model writes the folder that the base was loaded from; a saved router names the LALM.
     wrapped.peft_config["default"].base_model_name_or_path = name  # type: ignore[index, union-attr]
     return wrapped
@@ -124,7 +127,7 @@ def load_weights(model: Any, folder: Path) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    result = set_peft_model_state_dict(model, load_file(str(folder / WEIGHTS_FILE)))
+    result: Any = set_peft_model_state_dict(model, load_file(str(folder / WEIGHTS_FILE)))
     if result.unexpected_keys:
         raise UserError(
             f"router: {folder} holds weights that this LALM has no place for "
