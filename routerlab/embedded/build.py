@@ -123,7 +123,8 @@ def train_tokenizer(corpus: Iterable[str], pieces: int) -> PreTrainedTokenizerFa
 def thinker_config(sizes: Sizes, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniThinkerConfig:
     """The Omni thinker's configuration at the given sizes, its token ids from the tokenizer."""
     (user,) = tokenizer.encode("user", add_special_tokens=False)
-    ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in SPECIAL_TOKENS}
+    vocabulary = tokenizer.get_vocab()
+    ids = {token: vocabulary[token] for token in SPECIAL_TOKENS}
     config = Qwen2_5OmniThinkerConfig(
         text_config={
             "vocab_size": len(tokenizer),
