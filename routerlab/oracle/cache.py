@@ -2,8 +2,9 @@
 
 A row is served only if its checksum holds; a damaged one is counted, dropped and so computed
 again. `put_many` returns after its rows are committed: a process killed later loses none of them.
-A damaged *file* is left in place, its sound rows still served, and writing goes on in the next
-one. What a key means is not known here.
+A *file* in which damage was met is left in place, its sound rows still served, and writing goes on
+in the next one: a torn index may take a row and never find it again. What a key means is not known
+here.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ _T = TypeVar("_T")
 
 _PATIENCE_S = 120.0
 _ROWS_A_QUERY = 500
-_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, row BLOB, sha BLOB)"
+# The key column serves the look-up; what is believed is the key inside the checked fact.
+_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, fact BLOB, sha BLOB)"
 # An upsert keeps the rowid (REPLACE would not), so rowids stay dense and a scan knows its end.
-_UPSERT = """INSERT INTO facts (key, row, sha) VALUES (?, ?, ?)
-             ON CONFLICT (key) DO UPDATE SET row = excluded.row, sha = excluded.sha"""
-_SMALLEST_ROW = 100  # bytes in the file, at least: key and checksum are 32 each, the key twice
+_UPSERT = """INSERT INTO facts (key, fact, sha) VALUES (?, ?, ?)
+             ON CONFLICT (key) DO UPDATE SET fact = excluded.fact, sha = excluded.sha"""
+_SMALLEST_ROW = 100  # bytes in the file, at least: a checksum and the key three times
 _DAMAGE = (
     sqlite3.SQLITE_ERROR,  # the queries are fixed: only a damaged schema can refuse them
     sqlite3.SQLITE_CORRUPT,
@@ -58,9 +60,12 @@ class Cache:
         folder: made if missing. One file on a local disk; on a network file system one a writer,
             without WAL. All files of the folder are read.
         part: names this writer's own file; by default chosen as said.
+        network: whether the folder is on a network file system; looked up if None.
     """
 
-    def __init__(self, folder: str | Path, part: str | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, part: str | None = None, network: bool | None = None
+    ) -> None:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -69,10 +74,10 @@ class Cache:
                 f"cache: cannot make the folder {folder} ({error.strerror}). Name one that can be "
                 "written to."
             ) from error
-        self._shared = is_network(self.folder)
-        if part is None:
-            part = f"{socket.gethostname()}-{os.environ.get('RANK', '0')}" if self._shared else ""
-        self._part = part
+        self._network = is_network(self.folder) if network is None else network
+        if part is None and self._network:
+            part = f"{socket.gethostname()}-{os.environ.get('RANK', '0')}"
+        self._part = part or ""
         self._damaged = 0
         self._lock = threading.RLock()  # the oracle's producer reads while its consumer writes
         self._readers: dict[Path, _File] = {}
@@ -88,8 +93,9 @@ class Cache:
                 if not missing:
                     break
                 rows, damaged = file.read(missing)
-                self._damaged += damaged
-                found.update(rows)
+                if damaged:
+                    self._met_damage(file, damaged)
+                found.update({key: rows[key] for key in missing if key in rows})
         return found
 
     def put_many(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
@@ -103,8 +109,7 @@ class Cache:
                     return self._own.write(encoded)
                 except sqlite3.DatabaseError as error:
                     self._own.refuse_unless_damaged(error)
-                    self._damaged += 1
-                    self._own = self._open_own(after=self._own)
+                    self._met_damage(self._own, 1)
 
     def merge(self, other: str | Path | Cache) -> int:
         """Take over another cache's sound rows that are not known here; how many there were."""
@@ -156,8 +161,13 @@ class Cache:
         """Own file first: what was computed again stands before what it replaces."""
         for path in sorted(self.folder.glob("facts*.sqlite")):
             if path != self._own.path and path not in self._readers:
-                self._readers[path] = _File(path, wal=not self._shared)
+                self._readers[path] = _File(path, wal=not self._network)
         return [self._own, *(f for p, f in self._readers.items() if p != self._own.path)]
+
+    def _met_damage(self, file: _File, damaged: int) -> None:
+        self._damaged += damaged
+        if file is self._own:
+            self._own = self._open_own(after=file)
 
     def _open_own(self, after: _File | None = None) -> _File:
         """The first file of this part that can be written, or the next after a damaged one."""
@@ -167,7 +177,7 @@ class Cache:
         while True:
             stem = f"facts-{self._part}" if self._part else "facts"
             name = f"{stem}.{number}.sqlite" if number else f"{stem}.sqlite"
-            file = _File(self.folder / name, wal=not self._shared, number=number)
+            file = _File(self.folder / name, wal=not self._network, number=number)
             try:
                 file.create()
                 return file
@@ -242,7 +252,7 @@ class _File:
 
     def _select(self, column: str, values: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], int]:
         marks = ",".join("?" * len(values))
-        query = f"SELECT key, row, sha FROM facts WHERE {column} IN ({marks})"
+        query = f"SELECT key, fact, sha FROM facts WHERE {column} IN ({marks})"
         rows, broken = self._fetch(query, values)
         if broken and len(values) > 1:  # one torn page must not hide its neighbours
             half = len(values) // 2
@@ -285,26 +295,21 @@ def is_network(folder: Path, mounts: str = "/proc/mounts") -> bool:
 
 
 def _encode(key: str, row: Mapping[str, Any]) -> tuple[bytes, bytes, bytes]:
-    name = key.encode()
-    text = json.dumps(row, separators=(",", ":"), allow_nan=False).encode()
-    return name, text, _checksum(name, text)
+    fact = json.dumps([key, row], separators=(",", ":"), allow_nan=False).encode()
+    return key.encode(), fact, hashlib.sha256(fact).digest()
 
 
 def _sound(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[str, dict[str, Any]], int]:
-    """Decode the rows whose checksum holds; count the others."""
+    """Decode the facts whose checksum holds; count the others."""
     found, damaged = {}, 0
-    for key, row, sha in rows:
-        whole = isinstance(key, bytes) and isinstance(row, bytes)
-        if whole and sha == _checksum(key, row):
-            found[key.decode()] = json.loads(row)
-        else:
+    for place, fact, sha in rows:
+        if not isinstance(fact, bytes) or sha != hashlib.sha256(fact).digest():
             damaged += 1
+            continue
+        key, row = json.loads(fact)
+        found[key] = row
+        damaged += key.encode() != place  # true, but the file led to it by a wrong way
     return found, damaged
-
-
-def _checksum(key: bytes, row: bytes) -> bytes:
-    # The key is in it: a flipped bit in a key must not hand a row to another question.
-    return hashlib.sha256(key + b"\n" + row).digest()
 
 
 def _wal_size(path: Path) -> int:
