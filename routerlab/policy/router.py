@@ -266,6 +266,8 @@ class RouterPolicy(nn.Module):
             name=given["lalm"],
             seed=seed,
         )
+        # These families have no dropout: the mode changes nothing but Lightning's warnings.
+        self.train(self.training)
 
     @property
     def _lalm(self) -> LALM:
