@@ -172,12 +172,6 @@ def tool_counts(table: OutcomeTable) -> dict[str, Counts]:
     return {name: counts(table, always(table, name)) for name in table.actions[1:]}
 
 
-def flip_rate(first: OutcomeTable, again: OutcomeTable) -> float:
-    """Share of cells, valid in both tables, whose correctness differs between two evaluations."""
-    both = first.valid & again.valid
-    return share((first.correct != again.correct)[both])
-
-
 # -- how sure -------------------------------------------------------------------------------------
 
 

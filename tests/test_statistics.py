@@ -94,15 +94,6 @@ def test_no_headroom_is_not_a_number() -> None:
     assert stats.headroom_closed(0.4, 0.5, 0.7) == pytest.approx(-0.5)
 
 
-def test_flip_rate_looks_at_cells_that_both_tables_have() -> None:
-    valid = np.ones_like(CORRECT)
-    valid[0, 0] = False
-    again = CORRECT.copy()
-    again[1, 0] ^= True
-    again[0, 0] ^= True
-    assert stats.flip_rate(table(CORRECT, valid), table(again)) == pytest.approx(1 / 14)
-
-
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 20))
 def test_mcnemar_is_scipys_exact_binomial_test(only_a: int, only_b: int, same: int) -> None:
     a = np.array([1] * only_a + [0] * only_b + [1] * same, dtype=bool)

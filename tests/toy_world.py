@@ -103,12 +103,13 @@ class Scripted:
 
 
 def make_questions(folder: Path, n: int = 20) -> list[Question]:
-    """Each about a file of its own."""
-    folder.mkdir()
+    """Each about a file of its own; a file that is there already is left as it is."""
+    folder.mkdir(exist_ok=True)
     made = []
     for i in range(n):
         path = folder / f"{i}.bin"
-        path.write_bytes(bytes([i, 1, 2, 3]))
+        if not path.exists():
+            path.write_bytes(bytes([i, 1, 2, 3]))
         made.append(Question(f"q{i}", str(path), f"How many in {i}?", CHOICES, CHOICES[i % 3]))
     return made
 

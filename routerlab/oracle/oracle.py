@@ -9,15 +9,17 @@ that hangs, a reasoner that is refused) is an outcome without an answer, never a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
 
+import numpy as np
+
 from routerlab.errors import ReasonerError, UserError, unknown
 from routerlab.oracle.cache import Cache
-from routerlab.oracle.keys import digest, reasoner_key
+from routerlab.oracle.keys import digest, reasoner_key, shown_order
 from routerlab.oracle.plan import Planner, Pool, Row
 from routerlab.oracle.records import answer_row, joined, outcome_of, own_order
 from routerlab.reasoners.base import Reasoner, ReasonRequest, Reply
@@ -130,6 +132,26 @@ class Oracle:
         columns = self._checked([question], [action])
         (row,) = self._settled([question], columns, replicate=0)
         return row.outcomes[action]
+
+    def flip_rate(self, table: OutcomeTable, share: float = 0.02, seed: int = 0) -> float:
+        """Share of answers that change when a random part of a table's cells is asked again.
+
+        A GPU's greedy answers are not bit-stable across batch shapes, and luck inflates the
+        oracle. Nothing is remembered; cells with every tool's output are left out. 0.0 of none.
+        """
+        known = [o for o in table.cells.values() if o.answer and o.action != ALL_OUTPUTS]
+        rng = np.random.default_rng(seed)
+        picked = rng.choice(len(known), round(share * len(known)), replace=False)
+        by_id, flips = {question.id: question for question in table.questions}, 0
+        for start in range(0, len(picked), self.batch_size):
+            cells = [known[i] for i in picked[start : start + self.batch_size]]
+            asked = [(_again(cell, by_id, self._load), cell) for cell in cells]
+            replies = self._ask([self._request(row, (cell.action,)) for row, cell in asked])
+            for (row, cell), (reply,) in zip(asked, replies, strict=True):
+                if isinstance(reply, Answer) and cell.answer is not None:
+                    same = own_order(reply, row.order, row.question.choices)
+                    flips += same.choice != cell.answer.choice
+        return flips / max(len(picked), 1)
 
     def close(self) -> None:
         """End the tools' workers, let go of the reasoner's weights, close the cache."""
@@ -272,6 +294,16 @@ class Oracle:
         c = self.counters
         failed = f", {errors} failed" if errors else ""
         return f"{c.reasoner_calls} answers, {c.tool_calls} tool calls{failed}"
+
+
+def _again(
+    cell: Outcome, questions: Mapping[str, Question], load: Callable[[Question], Clip]
+) -> Row:
+    """A settled cell as a row that can be asked once more."""
+    question = questions[cell.question_id]
+    order = shown_order(question.id, len(question.choices), cell.replicate)
+    seen = {} if cell.observation is None else {cell.action: cell.observation}
+    return Row(question, (cell.action,), order, clip=load(question), observations=seen)
 
 
 def _refused(row: Row, action: str, error: ReasonerError, replicate: int) -> Outcome:
