@@ -21,6 +21,9 @@ from routerlab.types import Observation
 class Shares:
     """How often each sort of prompt is drawn; relative weights, except `describe` and `text_task`.
 
+    `direct` outweighs the rest, so that almost every clip is also asked by ear: the sound is what
+    takes long to learn, and an output that fits is soon read.
+
     Attributes:
         direct: no output.
         fitting: the output of a tool that fits.
@@ -33,15 +36,15 @@ class Shares:
         text_task: text-only tasks as a share of all sequences.
     """
 
-    direct: float = 0.40
-    fitting: float = 0.30
-    irrelevant: float = 0.15
-    faulty: float = 0.05
-    two: float = 0.05
-    all_outputs: float = 0.05
+    direct: float = 10.0
+    fitting: float = 0.55
+    irrelevant: float = 0.30
+    faulty: float = 0.02
+    two: float = 0.07
+    all_outputs: float = 0.06
     misleading: float = 0.0
-    describe: float = 0.10
-    text_task: float = 0.12
+    describe: float = 0.08
+    text_task: float = 0.08
 
 
 _KINDS = tuple(f.name for f in fields(Shares) if f.name not in ("describe", "text_task"))

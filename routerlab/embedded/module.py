@@ -44,7 +44,7 @@ class EmbeddedLALMModule(lightning.LightningModule):
         out: str = "routerlab/embedded/lalm",
         lr: float = 2e-3,
         weight_decay: float = 0.01,
-        warmup: float = 0.1,
+        warmup: float = 0.08,
         seed: int = 0,
     ) -> None:
         super().__init__()
