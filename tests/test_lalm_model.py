@@ -238,3 +238,9 @@ def test_bfloat16_loads(folder: str) -> None:
     assert lalm.dtype == torch.bfloat16
     with torch.no_grad():
         assert torch.isfinite(scores(lalm, tone())).all()
+
+
+def test_a_name_the_hub_does_not_give_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="'nobody/nothing' is neither a folder nor to be had"):
+        LALM.load("nobody/nothing")

@@ -23,7 +23,12 @@ _RELEVANT = (
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
     "preprocessor_config.json",
+    "processor_config.json",
 )
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 

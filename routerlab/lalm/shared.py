@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Padded tokens in one pass over rows. Small batches stay in a CPU's caches; GPUs want large ones.
 _TOKENS_CPU, _TOKENS_GPU = 2_048, 16_384
+# Copies of a prefix's positions held at once: 57 KiB each for a 7B model in bfloat16.
+_POSITIONS = 65_536
 # A group of rows ends where padding would grow beyond this share of its real tokens.
 _MOST_PADDING = 0.15
 
@@ -86,24 +88,28 @@ def run_prefixes(
 def run_rows(lalm: LALM, prefixes: Prefixes, rows: Sequence[Row]) -> Iterator[Pass]:
     """Passes over all rows, each row in one of them, rows of like length together."""
     limit = _TOKENS_CPU if lalm.device.type == "cpu" else _TOKENS_GPU
-    for index in groups([len(row.ids) for row in rows], limit):
+    most = max(1, _POSITIONS // prefixes.mask.shape[1])
+    for index in groups([len(row.ids) for row in rows], limit, most):
         yield _run(lalm, prefixes, [rows[i] for i in index], index)
 
 
-def groups(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Indices grouped by length, so that little is padded and few padded tokens go together.
+def groups(lengths: Sequence[int], limit: int, most: int) -> Iterator[list[int]]:
+    """Indices by length in groups of at most `limit` padded tokens and `most` rows.
 
-    >>> list(groups([9, 30, 10, 31, 10], 62))
+    A row that is longer than the limit is a group of its own.
+
+    >>> list(groups([9, 30, 10, 31, 10], 62, 8))
     [[0, 2, 4], [1, 3]]
-    >>> list(groups([10, 10, 10], 20))
-    [[0, 1], [2]]
+    >>> list(groups([10, 10, 10], 20, 8)), list(groups([10, 10, 10], 99, 1))
+    ([[0, 1], [2]], [[0], [1], [2]])
     """
     group: list[int] = []
     real = 0
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         padded = (len(group) + 1) * lengths[i]
         wasted = padded - real - lengths[i]
-        if group and (padded > limit or wasted > _MOST_PADDING * (real + lengths[i])):
+        full = len(group) == most or padded > limit
+        if group and (full or wasted > _MOST_PADDING * (real + lengths[i])):
             yield group
             group, real = [], 0
         group.append(i)
