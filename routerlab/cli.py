@@ -7,11 +7,13 @@ the others live in `routerlab.commands`. A user's mistake is one line on stderr 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from routerlab import __version__
 from routerlab.commands.arguments import sort_words
+from routerlab.commands.ask import parse_question
 from routerlab.commands.plan import make_plan
 from routerlab.commands.recipes import packaged_recipes
 from routerlab.errors import UserError, unknown
@@ -30,7 +32,7 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab ask --audio F --question Q --choice A --choice B [--run DIR]
   routerlab tools list [--json] | run NAME AUDIO | check CLASS_PATH
   routerlab data make synthaqa DIR [--train N --val N --test N --ood N] [--full] [--seed S]
-  routerlab data predictable ...              refit the best action per latent cell
+  routerlab data predictable [-n N] [--seed S] refit the best action per latent cell
   routerlab summary RUN...                    mean over seeds, paired intervals
 
   --trust PACKAGE|./file.py   let a recipe name classes from there (repeat for more)
@@ -44,10 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code: 0, or 2 for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # `routerlab tools list | head`: nobody reads on, and Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _dispatch(words: list[str]) -> int:
@@ -58,6 +66,8 @@ def _dispatch(words: list[str]) -> int:
     if command == "--version":
         print(f"routerlab {__version__}")
         return 0
+    if command == "ask":
+        return _ask(words[1:])
     if command in OTHERS:
         module = importlib.import_module(f"routerlab.commands.{command}")
         code: int = module.main(words[1:])
@@ -68,7 +78,18 @@ def _dispatch(words: list[str]) -> int:
     if request.asks_help and not request.recipes:
         return _dispatch(["--help"])
     plan = make_plan(request)
-    importlib.import_module("routerlab.lightning_cli").run(plan)
+    # Only now: Lightning and torch take seconds to import.
+    from routerlab.lightning_cli import run
+
+    run(plan)
+    return 0
+
+
+def _ask(words: list[str]) -> int:
+    question = parse_question(words)
+    from routerlab.asking import ask
+
+    ask(question)
     return 0
 
 

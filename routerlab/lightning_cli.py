@@ -30,8 +30,18 @@ from routerlab.commands.explain import explain
 from routerlab.commands.plan import Plan
 from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run
 from routerlab.errors import ProblemList, UserError
+from routerlab.trust import TrustedImports
 
-_RUN_ARGUMENTS = ("ckpt_path", "verbose", "return_predictions")
+_NOT_FOR_USERS = (
+    # Lightning to PyTorch.
+    r"`isinstance\(treespec, LeafSpec\)`",
+    # That is what going on with a run means.
+    r"Checkpoint directory .* exists and is not empty",
+    # Clips are decoded once and kept: worker processes would each keep their own.
+    r"The '\w+_dataloader' does not have many workers",
+)
+
+_CALL = ("ckpt_path", "verbose", "return_predictions", "stage", "split")
 
 
 class RouterTrainer(Trainer):
@@ -39,15 +49,22 @@ class RouterTrainer(Trainer):
 
     def survey(self, model: LightningModule, datamodule: LightningDataModule) -> None:
         """Fill the outcome tables and print what routing could gain; nothing is trained."""
+        if not _is_router(model):
+            raise UserError(
+                f"survey: {type(model).__name__} is no router, so there is nothing to survey. "
+                "Give a recipe whose model is a RouterModule."
+            )
         importlib.import_module("routerlab.experiment").survey(self, model, datamodule)
 
 
 class RouterCLI(LightningCLI):
     """LightningCLI with checks before anything heavy, and a folder for the run."""
 
-    def __init__(self, plan: Plan, *, run: bool = True) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.run: Run
+        self.recipe: dict[str, Any] = {}
+        self.problems: list[str] = []
         set_parsing_settings(
             omegaconf_absolute_to_relative_paths=True,
             # A class path inside a tool's free-form settings is a value, not an object to build.
@@ -65,7 +82,7 @@ class RouterCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            run=run,
+            run=bool(plan.command),
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -82,13 +99,22 @@ class RouterCLI(LightningCLI):
         skipped = LightningCLI.subcommands() | {"survey": {"model", "datamodule"}}
         return {name: names | {"weights_only"} for name, names in skipped.items()}
 
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--stage", type=str | None, help="route, observe or reason")
+            parser.add_argument("--split", type=str, default="test", help="which split")
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the plan's words; `sys.argv` is as it was afterwards, for ranks launched later."""
         with _argv(self.plan.words):
             try:
                 super().parse_arguments(parser, None)
             except argparse.ArgumentError as error:
-                command = self._parser(self.plan.words[0])
+                command = self._parser(self.plan.command or None)
                 known = [a.dest for a in command._actions if a.dest != "help"]
                 raise UserError(explain(str(error), known, _settings_of)) from error
             except OmegaConfBaseException as error:
@@ -97,33 +123,36 @@ class RouterCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: the recipe says which classes to build, a checkpoint never does."""
 
-    def before_instantiate_classes(self) -> None:
-        """Report every problem of meaning, then make the run folder and write the recipe there."""
-        if self.subcommand is None:
-            return
-        config = self._dumped()
-        if problems := config_problems(config, self.plan.trusted):
-            raise ProblemList(problems)
-        run = self._run_folder(config["trainer"].get("default_root_dir"))
-        if _rank() == 0 and self.subcommand == "fit":
-            _write_recipe(run.recipe, config)
-        self.config[self.subcommand]["trainer"]["default_root_dir"] = str(run.folder)
-        self.run = run
-
     def instantiate_classes(self) -> None:
-        """Build data, model and trainer, and hear what they have to say before they run."""
-        super().instantiate_classes()
-        if hasattr(self.datamodule, "trusted"):
-            self.datamodule.trusted = tuple(self.plan.trusted)
-        if problems := object_problems(self.model, self.datamodule, self.trainer):
-            raise ProblemList(problems)
+        """Build data, model and trainer; a mistake in one joins the problems of the others."""
+        self.recipe = self._dumped()
+        self.problems = config_problems(self.recipe)
+        try:
+            super().instantiate_classes()
+        except ProblemList:
+            raise
+        except UserError as error:
+            raise ProblemList([*self.problems, str(error)]) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer; what it refuses is the user's to mend."""
-        try:
+        """Report all problems of meaning at once; then the run folder, and a trainer in it."""
+        if hasattr(self.datamodule, "trusted"):
+            self.datamodule.trusted = self.plan.trusted
+        settings = self.recipe["trainer"]
+        self.problems += object_problems(self.model, self.datamodule, settings)
+        if self.problems:
+            raise ProblemList(self.problems)
+        if self.subcommand is None:
             return super().instantiate_trainer(**kwargs)
+        self.run = self._run_folder(settings["default_root_dir"])
+        try:
+            trainer = super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
         except (ValueError, TypeError) as error:
+            self.run.discard()
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        if self.subcommand == "fit" and _rank() == 0:
+            _write_recipe(self.run.recipe, self.recipe)
+        return trainer
 
     def fit(self, **kwargs: Any) -> None:
         """Survey, train and test a router; plainly fit any other module."""
@@ -140,6 +169,8 @@ class RouterCLI(LightningCLI):
 
     def predict(self, **kwargs: Any) -> None:
         """Write a router's predictions; plainly predict with any other module."""
+        if _is_router(self.model):
+            kwargs |= {key: self._get(self.config, key) for key in ("stage", "split")}
         self._do("predict", kwargs)
 
     def _do(self, command: str, kwargs: dict[str, Any]) -> None:
@@ -155,9 +186,10 @@ class RouterCLI(LightningCLI):
 
     def _dumped(self) -> dict[str, Any]:
         parser = self._parser(self.subcommand)
-        text = parser.dump(self.config[str(self.subcommand)], skip_none=False, format="yaml")
-        config: dict[str, Any] = yaml.safe_load(text)
-        return config
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        text = parser.dump(config, skip_unset=False, format="yaml")
+        plain: dict[str, Any] = yaml.safe_load(text)
+        return plain
 
     def _run_folder(self, given: str | None) -> Run:
         inherited = os.environ.get(RUN_FOLDER_VARIABLE)
@@ -172,25 +204,26 @@ class RouterCLI(LightningCLI):
         if self.plan.run is not None:
             run = self.plan.run
             if command == "fit":
-                begin(run.folder, self.plan.recipe, command)
+                begin(run.folder, self.plan.name, command)
         elif inherited or given:
-            run = begin(Path(str(inherited or given)), self.plan.recipe, command)
+            run = begin(Path(str(inherited or given)), self.plan.name, command)
         else:
-            run = new_run(self.plan.recipe, command)
+            run = new_run(self.plan.name, command)
         os.environ[RUN_FOLDER_VARIABLE] = str(run.folder.resolve())
         return run
 
 
-def run(plan: Plan) -> None:
-    """Run a training command.
+def run(plan: Plan) -> RouterCLI:
+    """Run a training command; with no command, only build what the recipe names.
 
     Raises:
         UserError: a mistake in the recipe or the command line, Lightning's refusals included.
     """
     _quiet()
+    TrustedImports(plan.trusted).import_all()
     inherited = RUN_FOLDER_VARIABLE in os.environ
     try:
-        RouterCLI(plan)
+        return RouterCLI(plan)
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
     finally:
@@ -216,7 +249,7 @@ def _is_router(model: LightningModule) -> bool:
 
 def _write_recipe(path: Path, config: dict[str, Any]) -> None:
     """The resolved recipe, without what belongs to this one call."""
-    kept = {key: value for key, value in config.items() if key not in _RUN_ARGUMENTS}
+    kept = {key: value for key, value in config.items() if key not in _CALL}
     kept["trainer"] = kept["trainer"] | {"default_root_dir": None}
     path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
@@ -226,10 +259,12 @@ def _rank() -> int:
 
 
 def _quiet() -> None:
-    """Keep Lightning's tips, hardware notes and a deprecation of its own out of the output."""
-    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
+    """Keep Lightning's tips and hardware notes, and others' words to each other, off the screen."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    for message in _NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 @contextmanager

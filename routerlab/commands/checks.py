@@ -1,38 +1,76 @@
 """Problems of meaning in a recipe that parses: files, tools, labels, sizes, refused settings.
 
-All of them are gathered before anything heavy is loaded, so that one look mends them all.
+All of them are gathered before anything heavy is loaded, so that one look mends them all. What a
+part can say of itself it says in its own `problems()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from routerlab.errors import UserError
+from routerlab.lalm.checkpoint import locate
 
-def config_problems(config: Mapping[str, Any], trusted: Sequence[str]) -> list[str]:
+_OWN_KEY = re.compile(r"^[\w.]+: ")
+_MANUAL = {"gradient_clip_val": (None, "grad_clip"), "accumulate_grad_batches": (1, "accumulate")}
+
+
+def config_problems(config: Mapping[str, Any]) -> list[str]:
     """What can be seen in the resolved recipe alone, before any class of it is built."""
-    return []
-
-
-def object_problems(model: Any, datamodule: Any, trainer: Any) -> list[str]:
-    """What the built, not yet loaded, parts say of themselves, and Lightning's known refusals."""
     problems = [
-        f"{where}: {line}"
+        f"{where}: a recipe cannot trust code by itself. Leave it out and use --trust."
+        for where, value in settings_named("trusted", config)
+        if value
+    ]
+    for where, name in settings_named("lalm", config):
+        try:
+            if isinstance(name, str) and not _is_hub_id(name):
+                locate(name)
+        except UserError as error:
+            problems.append(f"{where}: {error}")
+    return problems
+
+
+def object_problems(model: Any, datamodule: Any, trainer: Mapping[str, Any]) -> list[str]:
+    """What the built, not yet loaded, parts say of themselves, and Lightning's known refusals.
+
+    Args:
+        trainer: the trainer's settings.
+    """
+    problems = [
+        line if _OWN_KEY.match(line) else f"{where}: {line}"
         for where, part in (("data", datamodule), ("model", model))
         if hasattr(part, "problems")
         for line in part.problems()
     ]
-    if not model.automatic_optimization:
-        name = type(model).__name__
-        if trainer.gradient_clip_val is not None:
-            problems.append(
-                f"trainer.gradient_clip_val: {trainer.gradient_clip_val} given, but {name} steps "
-                "its optimizer itself. Leave it out and set model.init_args.grad_clip."
-            )
-        if trainer.accumulate_grad_batches != 1:
-            problems.append(
-                f"trainer.accumulate_grad_batches: {trainer.accumulate_grad_batches} given, but "
-                f"{name} steps its optimizer itself. Leave it out and set "
-                "model.init_args.accumulate."
-            )
-    return problems
+    if model.automatic_optimization:
+        return problems
+    return problems + [
+        f"trainer.{key}: {trainer[key]} given, but {type(model).__name__} steps its optimizer "
+        f"itself. Leave it out; a router has model.init_args.{instead}."
+        for key, (allowed, instead) in _MANUAL.items()
+        if trainer.get(key) != allowed
+    ]
+
+
+def settings_named(name: str, tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every (dotted key, value) of a setting of that name, anywhere in a recipe.
+
+    >>> list(settings_named("lalm", {"model": {"init_args": {"lalm": "embedded"}}}))
+    [('model.init_args.lalm', 'embedded')]
+    """
+    branches = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+    for key, value in branches:
+        here = f"{where}.{key}" if where else str(key)
+        if key == name:
+            yield here, value
+        elif isinstance(value, Mapping | list):
+            yield from settings_named(name, value, here)
+
+
+def _is_hub_id(name: str) -> bool:
+    """Whether it is fetched from the hub when it is needed, and so cannot be looked at now."""
+    return not name.startswith((".", "/", "~")) and name.count("/") == 1 and not Path(name).exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Sequence
 
@@ -35,9 +34,11 @@ def _parser() -> Parser:
     synth.add_argument("--workers", type=int, default=0, metavar="N", help="0: one a core")
     synth.set_defaults(do=_synthaqa)
     fit = verbs.add_parser("predictable", help="refit the best action per latent cell")
-    fit.add_argument("--questions", type=int, default=4000, metavar="N")
-    fit.add_argument("--seed", type=int, default=1000, metavar="S")
-    fit.add_argument("--out", default="", metavar="FILE", help="default: inside the package")
+    fit.add_argument("-n", type=int, metavar="N", help="questions (default 4000)")
+    fit.add_argument("--ood", type=int, metavar="N", help="shifted questions (default: half of N)")
+    fit.add_argument("--seed", type=int, metavar="S", help="one that no recipe uses")
+    fit.add_argument("--out", metavar="FILE", help="default: the map inside the package")
+    fit.add_argument("--workers", type=int, metavar="N", help="0: one a core")
     fit.set_defaults(do=_predictable)
     return parser
 
@@ -53,7 +54,10 @@ def _synthaqa(args: argparse.Namespace) -> int:
 
 
 def _predictable(args: argparse.Namespace) -> int:
-    # Imported here: it runs the LALM, and so imports torch.
-    experiment = importlib.import_module("routerlab.experiment")
-    experiment.make_predictable(questions=args.questions, seed=args.seed, out=args.out)
+    # Only now: it runs the LALM, and with it comes torch.
+    from routerlab.experiment import make_predictable
+
+    names = ("n", "ood", "seed", "out", "workers")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    print(make_predictable(**given))
     return 0

@@ -22,6 +22,7 @@ _EXPECTED = re.compile(r"Expected an? (?P<type>.+?)(?:\. Got value:|$)")
 _GIVEN = re.compile(r"(?:Got|Given) value:\s?(?P<value>.*)$")
 _NESTED = re.compile(r"^NestedArg\(key='(?P<key>[\w.]+)', val=(?P<value>.*)\)$")
 _SUBCLASS = re.compile(r"subclass of (?P<base>\w+)")
+_UNLOADABLE = re.compile(r"Unable to load config ['\"](?P<value>.*)['\"]")
 _MISSING = re.compile(r"(?:the following )?arguments are required: (?P<keys>.+)$")
 _DENIED = re.compile(r"Importing '(?P<path>[^']+)' is not allowed")
 
@@ -129,6 +130,8 @@ def _bad_value(path: str, block: list[str]) -> str:
     if base:
         types = [f"the dotted class path of a {base}", *types]
     allowed = [t for t in dict.fromkeys(types) if not t.startswith(("path but", "dot import"))]
+    if not given and (found := _UNLOADABLE.search("\n".join(block))):
+        return f"{path}: {found['value']!r} given; allowed: a mapping of settings."
     if not given or not allowed:
         return f"{path}: " + " ".join(" ".join(block[1:] or block).split())
     value = given[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +15,48 @@ from routerlab.commands.recipes import (
     read_recipe,
     refuse_untrusted,
 )
-from routerlab.commands.runs import Run, newest_trained, newest_unfinished
+from routerlab.commands.runs import (
+    RUN_FOLDER_VARIABLE,
+    Run,
+    newest_trained,
+    newest_unfinished,
+)
 from routerlab.errors import ProblemList, UserError
-
-ALLOWED = ("routerlab", "lightning", "torch.optim", "torch.nn", "torchmetrics")
+from routerlab.trust import ALLOWED, TrustedImports
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training command, ready for LightningCLI.
+    """A command with a recipe, ready for LightningCLI.
 
     Attributes:
-        words: the subcommand and its options in LightningCLI's spelling.
-        recipe: its name, for the run folder.
+        command: fit, validate, test, predict, survey, or "" to build and run nothing.
+        recipes: files, later ones override earlier ones.
+        options: in LightningCLI's spelling; they override the recipes.
+        name: the recipe's, for the run folder.
         allowed: packages whose classes a recipe may name.
         trusted: what the user named with `--trust`, for tools in worker processes.
         run: the run to go on with or to look at; None makes a new one.
+        checkpoint: the file to load, or "".
     """
 
-    words: tuple[str, ...]
-    recipe: str
+    command: str
+    recipes: tuple[Path, ...]
+    options: tuple[str, ...]
+    name: str
     allowed: tuple[str, ...]
     trusted: tuple[str, ...] = ()
     run: Run | None = None
+    checkpoint: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        """The command line that LightningCLI reads."""
+        words = [f"--config={path}" for path in self.recipes] + list(self.options)
+        if not self.command:
+            return words
+        load = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint else []
+        return [self.command, *words, *load]
 
 
 def make_plan(request: Request) -> Plan:
@@ -49,16 +69,23 @@ def make_plan(request: Request) -> Plan:
     run = _run_meant(request, recipes)
     if run is not None and not recipes:
         recipes = [run.recipe]
-    allowed = (*ALLOWED, *map(_importable, request.trust))
+    trust = TrustedImports(request.trust)
+    allowed = (*ALLOWED, *trust.packages, *trust.files)
     problems = [
         line for path in recipes for line in refuse_untrusted(read_recipe(path), allowed, str(path))
     ]
     if problems:
         raise ProblemList(problems)
-    words = [request.command, *(f"--config={path}" for path in recipes), *request.options]
-    if checkpoint := _checkpoint(request, run):
-        words.append(f"--ckpt_path={checkpoint}")
-    return Plan(tuple(words), _name(recipes[0]), allowed, tuple(request.trust), run)
+    return Plan(
+        command=request.command,
+        recipes=tuple(recipes),
+        options=tuple(request.options),
+        name=_name(recipes[0]),
+        allowed=allowed,
+        trusted=trust.trusted,
+        run=run,
+        checkpoint=_checkpoint(request, run),
+    )
 
 
 def _run_meant(request: Request, recipes: Sequence[Path]) -> Run | None:
@@ -70,9 +97,13 @@ def _run_meant(request: Request, recipes: Sequence[Path]) -> Run | None:
                 f"routerlab {request.command}: a recipe must follow: a YAML file or one of "
                 f"{', '.join(packaged_recipes())}."
             )
-        if request.ckpt_path != "last" or request.command == "survey":
+        if request.command == "survey" and request.ckpt_path:
+            raise UserError("survey: trains nothing, so it takes no ckpt_path. Leave it out.")
+        if request.ckpt_path != "last":
             return None
-        return newest_unfinished(name)
+        # A rank launched by another goes on in the run that the first one has taken up.
+        joined = os.environ.get(RUN_FOLDER_VARIABLE)
+        return Run(Path(joined)) if joined else newest_unfinished(name)
     if recipes and recipes[0].name == RESOLVED:
         return Run(recipes[0].parent)
     if request.ckpt_path and recipes:
@@ -98,8 +129,3 @@ def _name(recipe: Path) -> str:
     if recipe.name == RESOLVED:
         return str(Run(recipe.parent).state.get("recipe") or recipe.resolve().parent.parent.name)
     return recipe.stem
-
-
-def _importable(trusted: str) -> str:
-    """The module name under which a trusted package or file is imported."""
-    return Path(trusted).stem if trusted.endswith(".py") else trusted

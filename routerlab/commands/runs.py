@@ -65,9 +65,15 @@ class Run:
         half.write_text(json.dumps({**self.state, "status": status, **more}, indent=1) + "\n")
         half.replace(target)
 
+    def discard(self) -> None:
+        """Remove a folder in which nothing has been written but its mark."""
+        if [path.name for path in self.folder.iterdir()] == ["run.json"]:
+            (self.folder / "run.json").unlink()
+            self.folder.rmdir()
+
     def checkpoint(self) -> Path | None:
         """The newest whole checkpoint (a torn one is no zip archive and is passed over)."""
-        found = (self.folder / "checkpoints").rglob("*.ckpt")
+        found = self.folder.rglob("*.ckpt")
         newest_first = sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
         return next((path for path in newest_first if zipfile.is_zipfile(path)), None)
 

@@ -1,0 +1,313 @@
+"""The training commands on tiny real modules: runs, resuming, and every mistake in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from routerlab.cli import main
+from routerlab.commands.runs import Run
+
+MODULES = '''
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Shape:
+    def __init__(self, slope: float = 1.0, kind: Literal["line", "curve"] = "line") -> None:
+        self.slope = slope
+
+
+class Line(LightningModule):
+    """One weight; learns y = slope * x."""
+
+    def __init__(self, shape: Shape | None = None, lr: float = 0.1, stop_at: int = -1) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.slope, self.lr, self.stop_at = (shape or Shape()).slope, lr, stop_at
+
+    def training_step(self, batch, index):
+        if self.global_step == self.stop_at:
+            raise RuntimeError("the toy stops here")
+        return ((self.weight * batch[0] - self.slope * batch[0]) ** 2).mean()
+
+    def test_step(self, batch, index):
+        self.log("weight", self.weight.item())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class ByHand(Line):
+    """Steps its optimizer itself, as a router does."""
+
+    def __init__(self, lr: float = 0.1) -> None:
+        super().__init__(lr=lr)
+        self.automatic_optimization = False
+
+    def problems(self):
+        return ["model: lr must be above 0."] if self.lr <= 0 else []
+
+
+class Points(LightningDataModule):
+    def __init__(
+        self, count: int = 8, seed: int = 0, tools: list[dict] | None = None, folder: str = ""
+    ) -> None:
+        super().__init__()
+        self.count, self.folder, self.trusted = count, folder, ()
+
+    def problems(self):
+        found = [] if self.count > 0 else [f"count must be above 0, not {self.count}"]
+        return found + ([] if not self.folder else [f"folder: there is no {self.folder}."])
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.ones(self.count, 1)), batch_size=4)
+
+    test_dataloader = train_dataloader
+'''
+
+RECIPE = """
+seed_everything: 7
+trainer:
+  max_epochs: 2
+  accelerator: cpu
+  enable_progress_bar: false
+  enable_model_summary: false
+model:
+  class_path: cli_toys.Line
+  init_args:
+    lr: 0.3
+    shape: {class_path: cli_toys.Shape, init_args: {slope: 2.0}}
+data:
+  class_path: cli_toys.Points
+  init_args:
+    seed: ${seed_everything}
+    tools: [{name: a, class_path: cli_toys.NotBuilt}]
+"""
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("toys") / "cli_toys.py"
+    path.write_text(MODULES)
+    return str(path)
+
+
+@pytest.fixture
+def cli(toys: str, tmp_path: Path, monkeypatch, capsys):
+    """Calls `routerlab` in an empty folder with line.yaml in it: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    Path("line.yaml").write_text(RECIPE)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = main([*words, "--trust", toys])
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def state(folder: str) -> dict:
+    return json.loads((Path(folder) / "run.json").read_text())
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def test_fit_leaves_a_whole_run(cli) -> None:
+    before = list(sys.argv)
+    code, _, err = cli("fit", "line.yaml", "data.count=12", "model.shape.slope=3")
+    assert code == 0, err
+    assert sys.argv == before
+    run = Run(Path("runs/line/001"))
+    assert run.state["status"] == "finished"
+    assert run.checkpoint() is not None
+    recipe = yaml.safe_load(run.recipe.read_text())
+    assert recipe["data"]["init_args"]["count"] == 12
+    assert recipe["data"]["init_args"]["seed"] == 7
+    assert recipe["model"]["init_args"]["shape"]["init_args"]["slope"] == 3.0
+    assert recipe["trainer"]["default_root_dir"] is None
+    assert not {"ckpt_path", "weights_only"} & set(recipe)
+
+
+def test_overrides_reach_interpolations(cli) -> None:
+    code, out, _ = cli("fit", "line.yaml", "seed_everything=9", "--print_config")
+    assert code == 0
+    assert yaml.safe_load(out)["data"]["init_args"]["seed"] == 9
+    assert not Path("runs").exists()
+
+
+def test_a_resolved_recipe_runs_again(cli) -> None:
+    assert cli("fit", "line.yaml")[0] == 0
+    code, _, err = cli("fit", "runs/line/001", "model.lr=0.2")
+    assert code == 0, err
+    assert Run(Path("runs/line/002")).state["status"] == "finished"
+
+
+def test_test_takes_the_newest_trained_run(cli) -> None:
+    assert cli("fit", "line.yaml")[0] == 0
+    assert cli("fit", "line.yaml", "trainer.max_epochs=1")[0] == 0
+    code, newest, err = cli("test")
+    assert code == 0, err
+    code, second, _ = cli("test", "runs/line/002")
+    code, first, _ = cli("test", "runs/line/001")
+    assert code == 0
+    assert newest == second != first
+    assert len(list(Path("runs/line").iterdir())) == 2
+
+
+def test_resume_goes_on_in_the_same_folder(cli) -> None:
+    code, _, err = cli("fit", "line.yaml", "--ckpt_path", "last")
+    assert code == 2
+    assert "there is none" in err
+    with pytest.raises(RuntimeError, match="the toy stops here"):
+        cli("fit", "line.yaml", "model.stop_at=3")
+    assert state("runs/line/001")["status"] == "stopped"
+    assert Run(Path("runs/line/001")).checkpoint() is not None
+    code, _, err = cli("fit", "line.yaml", "--ckpt_path", "last")
+    assert code == 0, err
+    assert state("runs/line/001")["status"] == "finished"
+    assert [p.name for p in Path("runs/line").iterdir()] == ["001"]
+    whole, _, _ = cli("fit", "line.yaml")
+    assert whole == 0
+    assert weights("runs/line/001") == weights("runs/line/002")
+    assert cli("fit", "line.yaml", "--ckpt_path", "last")[0] == 2
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(cli) -> None:
+    with pytest.raises(RuntimeError):
+        cli("fit", "line.yaml", "model.stop_at=0")
+    assert Run(Path("runs/line/001")).checkpoint() is None
+    assert cli("fit", "line.yaml", "--ckpt_path=last")[0] == 0
+    assert state("runs/line/001")["status"] == "finished"
+
+
+def weights(folder: str) -> float:
+    import torch
+
+    path = Run(Path(folder)).checkpoint()
+    return torch.load(path, weights_only=True)["state_dict"]["weight"].item()
+
+
+def test_two_ranks_share_one_run(toys: str, tmp_path: Path) -> None:
+    """Lightning starts the second rank with the words that the user typed."""
+    (tmp_path / "line.yaml").write_text(RECIPE)
+    words = ["fit", "line.yaml", "trainer.devices=2", "trainer.strategy=ddp", "--trust", toys]
+    done = subprocess.run(
+        [sys.executable, "-m", "routerlab.cli", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in (tmp_path / "runs/line").iterdir()] == ["001"]
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+MISTAKES = [
+    ("trainer.max_epoch=2", "trainer.max_epoch: no such key. Did you mean 'trainer.max_epochs'?"),
+    ("trainer.max_epochs=many", "trainer.max_epochs: 'many' given; allowed: int or null."),
+    ("trainer.max_epochs=", "trainer.max_epochs: '' given"),
+    ("model.lrr=1", "model.lrr: no such setting of cli_toys.Line. Did you mean 'model.lr'?"),
+    ("model.lr=fast", "model.lr: 'fast' given; allowed: float."),
+    ("model.shape.slop=1", "Did you mean 'model.shape.slope'? Allowed: kind, slope."),
+    ("model.shape.kind=dot", "model.shape.kind: 'dot' given; allowed: 'line', 'curve'."),
+    ("model=cli_toys.Shape", "allowed: the dotted class path of a LightningModule"),
+    ("model.class_path=cli_toys.Lin", "class path 'cli_toys.Lin' cannot be used"),
+    ("modell.lr=1", "modell: no such key. Did you mean 'model'?"),
+    ("data.count=few", "data.count: 'few' given; allowed: int."),
+    ("data.seed=${nothing}", "'.nothing' not found"),
+    ("seed_everything=x", "seed_everything: 'x' given; allowed: bool or int."),
+    ("trainer.accelerator=abacus", "trainer: You selected an invalid accelerator name"),
+    ("trainer.callbacks=[{class_path: os.system}]", "outside the trusted packages"),
+    ("trainer.callbacks=[{class_path: Nope}]", "the dotted class path of a Callback"),
+    ("trainer=3", "trainer: '3' given; allowed: a mapping of settings."),
+    ("ckpt_path=nowhere.ckpt", "there is no file 'nowhere.ckpt'"),
+    ("--weights_only=false", "weights_only: no such key."),
+]
+
+
+@pytest.mark.parametrize(("word", "said"), MISTAKES, ids=[word for word, _ in MISTAKES])
+def test_a_mistake_is_one_line(cli, word: str, said: str) -> None:
+    code, out, err = cli("fit", "line.yaml", word)
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert not Path("runs").exists() or not list(Path("runs").glob("*/*"))
+
+
+def test_missing_parts_are_named(cli) -> None:
+    Path("half.yaml").write_text("trainer: {max_epochs: 1}\n")
+    code, _, err = cli("fit", "half.yaml")
+    assert code == 2
+    assert "data, model: missing" in err
+
+
+def test_problems_of_meaning_come_together(cli) -> None:
+    code, _, err = cli(
+        *("fit", "line.yaml", "model=cli_toys.ByHand", "model.lr=-1", "data.count=0"),
+        *(
+            "data.folder=nowhere",
+            "trainer.gradient_clip_val=1",
+            "trainer.accumulate_grad_batches=4",
+        ),
+    )
+    assert code == 2
+    assert len(err.strip().splitlines()) == 5
+    for said in (
+        "data: count must be above 0",
+        "folder: there is no nowhere.",
+        "model: lr must be above 0.",
+        "trainer.gradient_clip_val: 1 given, but ByHand steps its optimizer itself.",
+        "trainer.accumulate_grad_batches: 4 given, but ByHand steps",
+    ):
+        assert said in err
+    assert not Path("runs").exists()
+
+
+def test_what_lightning_refuses_is_one_line(cli) -> None:
+    code, _, err = cli("fit", "line.yaml", "trainer.max_epochs=1", "trainer.overfit_batches=-1")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "overfit_batches" in err
+
+
+def test_help_of_a_recipe_lists_every_key(cli) -> None:
+    code, out, _ = cli("fit", "line.yaml", "--help")
+    assert code == 0
+    assert "--trainer.max_epochs" in out
+
+
+def test_survey_and_ask_want_a_router(cli) -> None:
+    code, _, err = cli("survey", "line.yaml")
+    assert code == 2
+    assert "survey" in err
+    assert cli("fit", "line.yaml")[0] == 0
+    Path("x.wav").write_bytes(b"")
+    question = ["--audio", "x.wav", "--question", "which?", "--choice", "a", "--choice", "b"]
+    code, _, err = cli("ask", *question)
+    assert code == 2
+    assert "trains no router" in err
+
+
+def test_ask_lists_every_mistake(cli) -> None:
+    code, _, err = cli("ask", "--audio", "no.wav", "--question", " ", "--choice", "a")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 3
