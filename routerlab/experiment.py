@@ -89,7 +89,7 @@ def test(
         datamodule.prepare_data()
         datamodule.setup("test")
         restore(model, datamodule, ckpt_path)
-        controls = _kept_controls(folder)
+        controls = kept_controls(folder)
         _conclude(folder, model, datamodule, controls, watch, memory)
 
 
@@ -157,7 +157,8 @@ def _controls(
     return {"data": files.data_hash(datamodule.files), "actions": actions}
 
 
-def _kept_controls(folder: Path) -> dict[str, Any]:
+def kept_controls(folder: Path) -> dict[str, Any]:
+    """The controls' actions that a fit left in its folder; none where it left none."""
     path = folder / CONTROLS
     if not path.is_file():
         return {"data": "", "actions": {}}
@@ -253,13 +254,14 @@ def make_predictable(
     out: str | Path = PREDICTABLE_FILE,
     data_dir: str = "runs/data",
     cache_dir: str = "runs/cache",
-    workers: int = 0,
+    **settings: Any,
 ) -> Path:
     """Fit the best action per latent cell on fresh data and write the map.
 
     Args:
         n: questions drawn as `test` is; at least 4,000 for the map that ships.
         ood: questions drawn as `test_ood` is; half of `n` if None.
+        settings: of the DataModule (tools, reasoner, workers); its defaults are what ships.
     """
     data = RouterDataModule(
         data_dir=data_dir,
@@ -269,8 +271,8 @@ def make_predictable(
         test=n,
         ood=n // 2 if ood is None else ood,
         seed=seed,
-        workers=workers,
         all_outputs=False,
+        **settings,
     )
     data.prepare_data()
     data.setup("survey")

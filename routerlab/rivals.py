@@ -264,7 +264,7 @@ class PredictableMap:
         """
         if not path.is_file():
             raise UserError(
-                f"predictable: no map at {path}. Make one: routerlab data predictable --n 4000."
+                f"predictable: no map {path.name}. Make one: routerlab data predictable --n 4000"
             )
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 

@@ -8,7 +8,10 @@ its own and nothing shown.
 from __future__ import annotations
 
 import copy
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -77,7 +80,12 @@ def train_quietly(module: LightningModule, datamodule: RouterDataModule, like: T
     """Train as `like` did: the same limits, precision and seed; no files, no output."""
     if "PL_GLOBAL_SEED" in os.environ:
         seed_everything(int(os.environ["PL_GLOBAL_SEED"]), verbose=False)
-    trainer = Trainer(
+    with _without_tips():
+        _silent_trainer(like).fit(module, datamodule=datamodule)
+
+
+def _silent_trainer(like: Trainer) -> Trainer:
+    return Trainer(
         accelerator="cpu" if like.strategy.root_device.type == "cpu" else "auto",
         devices=1,
         precision=like.precision,
@@ -93,7 +101,18 @@ def train_quietly(module: LightningModule, datamodule: RouterDataModule, like: T
         enable_model_summary=False,
         default_root_dir=like.default_root_dir,
     )
-    trainer.fit(module, datamodule=datamodule)
+
+
+@contextmanager
+def _without_tips() -> Iterator[None]:
+    """Lightning's notes on hardware and limits, said once for the run, are not said again."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def best_actions(probabilities: Probabilities) -> NDArray[np.int64]:

@@ -128,7 +128,7 @@ class RouterDataModule(LightningDataModule):
         """Everything wrong with the settings and with question files that are there already."""
         sizes = {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
         found = [f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1]
-        found += tool_problems(self.tools)
+        found += tool_problems(self.tools, self.trusted)
         if self.source == SYNTHAQA:
             return found + self.sizes.problems()
         try:
@@ -304,11 +304,11 @@ class RouterDataModule(LightningDataModule):
         def make(rows: list[int]) -> QuestionBatch:
             return collate(table.questions, rows, self.clip, table)
 
-        return OrderedLoader(order, make, lambda: self._batches_done(len(order)))
+        return OrderedLoader(order, make, self._batches_done)
 
-    def val_dataloader(self) -> EvaluationLoader:
-        """Batches of the val split."""
-        return self._loader("val")
+    def val_dataloader(self) -> EvaluationLoader | list[Any]:
+        """Batches of the val split; none where there is no such split."""
+        return self._loader("val") if "val" in self.tables else []
 
     def test_dataloader(self) -> EvaluationLoader:
         """Batches of the test split."""
@@ -332,12 +332,10 @@ class RouterDataModule(LightningDataModule):
             )
         return self.tables[split]
 
-    def _batches_done(self, epoch_length: int) -> int:
-        """Finished batches as the trainer counts them (restored when it resumes)."""
-        if self.trainer is None:
-            return 0
-        done: int = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return self.trainer.current_epoch * epoch_length + done
+    def _batches_done(self) -> int:
+        """The module's own count, which its checkpoint restores."""
+        module = getattr(self.trainer, "lightning_module", None)
+        return int(getattr(module, "batches_done", 0))
 
     @property
     def _rank(self) -> int:

@@ -9,11 +9,22 @@ from typing import Any
 from routerlab.errors import UserError
 from routerlab.policy.prompt import LABELS
 from routerlab.tools.specs import ToolSpec, check_specs
+from routerlab.trust import TrustedImports
 
 
-def tool_problems(entries: Sequence[str | Mapping[str, Any]]) -> list[str]:
-    """What is wrong with a recipe's tools, one line each."""
+def tool_problems(
+    entries: Sequence[str | Mapping[str, Any]], trusted: Sequence[str] = ()
+) -> list[str]:
+    """What is wrong with a recipe's tools, one line each.
+
+    Args:
+        trusted: imported first, since that is where a registered tool may come from.
+    """
     found = []
+    try:
+        TrustedImports(trusted).import_all()
+    except UserError as error:
+        found.append(str(error))
     if len(entries) >= len(LABELS):
         found.append(
             f"tools: {len(entries)} tools and direct need a label each, and there are "

@@ -43,5 +43,5 @@ def _row(evaluation: Evaluation, name: str, versus: Comparison | None) -> list[s
 
 def _closed(evaluation: Evaluation) -> list[str]:
     closed = evaluation.headroom_closed()
-    known = [f"{percent(v, 0)} % of {k}" for k, v in closed.items() if v is not None]
+    known = [f"{percent(v, 0)} % of {k}" for k, v in closed.items() if v is not None and v == v]
     return [f"headroom closed: {', '.join(known)}"] if known else []

@@ -1,0 +1,228 @@
+"""A whole fit on a tiny random LALM: survey, training, controls, table, files; then test, predict.
+
+Nothing here is learnt: the model is random. That every step runs and leaves what it should is the
+point; that routing is learnt is `test_module`'s, and the quickstart's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import learner_toy as toy
+import pytest
+from lightning.pytorch import seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny import tiny_folder
+
+from routerlab import experiment
+from routerlab.data.module import RouterDataModule
+from routerlab.errors import UserError
+from routerlab.module import RouterModule
+from routerlab.reasoners.transformers_reasoner import TransformersReasoner
+from routerlab.report.evaluation import RIVALS
+from routerlab.report.summary import summarise
+from routerlab.rivals import PredictableMap
+from routerlab.routing import deaf
+from routerlab.stages import OBSERVATIONS, OFFICIAL, PREDICTED, ROUTES
+
+pytestmark = [*toy.lightning_warnings, pytest.mark.timeout(600)]
+
+SIZES = {"train": 12, "val": 4, "test": 12, "ood": 4}
+
+
+class World:
+    """A folder with a tiny LALM, and everything that a command needs of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lalm = tiny_folder(root / "lalm")
+        self.run = root / "run"
+
+    def data(self, **settings: Any) -> RouterDataModule:
+        given = {
+            "data_dir": str(self.root / "data"),
+            "cache_dir": str(self.root / "cache"),
+            "tools": ["tempo", "onsets"],
+            "reasoner": TransformersReasoner(self.lalm),
+            "batch_size": 6,
+            "workers": 1,
+            "controls": True,
+            "crossfit": True,
+        }
+        return RouterDataModule(**(given | SIZES | settings))
+
+    def module(self) -> RouterModule:
+        return toy.module(self.lalm, seed=None)
+
+    def trainer(self, **settings: Any) -> Any:
+        saver = ModelCheckpoint(self.run / "checkpoints")
+        given = {"enable_checkpointing": True, "callbacks": [saver], "max_epochs": 2}
+        return toy.trainer(self.run, **(given | settings))
+
+    @property
+    def checkpoint(self) -> str:
+        return str(next((self.run / "checkpoints").glob("*.ckpt")))
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.run / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which one fit has been run."""
+    it = World(tmp_path_factory.mktemp("world"))
+    seed_everything(5, verbose=False)
+    experiment.fit(trainer=it.trainer(), model=it.module(), datamodule=it.data(), ckpt_path=None)
+    return it
+
+
+def test_results_hold_every_named_figure(world: World) -> None:
+    results = world.json("results.json")
+    for figures in (results, results["ood"]):
+        assert set(figures["accuracy"]) == set(RIVALS)
+        known = {k for k, v in figures["accuracy"].items() if v is not None}
+        assert known == set(RIVALS) - {"predictable"}
+        assert set(figures["ci95"]["routed_minus"]) == (known - {"routed"}) | {
+            "tool.tempo",
+            "tool.onsets",
+        }
+    assert set(results["headroom_closed"]) == {"predictable", "raw", "cross_fitted"}
+    assert set(results["counters"]) == {"reasoner_calls", "tool_calls", "cache_hits"}
+    assert set(results["seconds"]) >= {"data", "survey", "train", "test", "total"}
+    assert results["keyword_trap"]["pairs"] == SIZES["test"] // 4
+    assert results["peak_rss_mb"] > 100
+    assert results["seed"] == 5
+    assert results["lalm"] == world.data().lalm
+    assert 0 <= results["gold_verbatim"] <= 1
+    assert set(results["break_rate"]) == {"tempo", "onsets"}
+
+
+def test_a_map_of_another_lalm_leaves_predictable_empty_with_a_reason(world: World) -> None:
+    results = world.json("results.json")
+    assert results["accuracy"]["predictable"] is None
+    assert results["notes"]["predictable"]
+
+
+def test_the_other_files_of_a_run(world: World) -> None:
+    rows = [json.loads(line) for line in (world.run / "predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == SIZES["test"] + SIZES["ood"]
+    assert all(abs(sum(row["probabilities"].values()) - 1) < 1e-4 for row in rows)
+    manifest = world.json("manifest.json")
+    assert manifest["lalm"] == manifest["router_lalm"] == world.data().lalm
+    assert set(manifest["tools"]) == {"tempo", "onsets"}
+    assert set(manifest["data"]) == set(SIZES)
+    assert manifest["packages"]["torch"]
+    assert (world.run / "adapter" / "router.json").is_file()
+    assert world.json("survey.json")["splits"]["test"]["questions"] == SIZES["test"]
+    assert "trained router" in summarise([world.run])[0].plain()
+
+
+def test_test_computes_the_same_table_again_without_training(world: World) -> None:
+    before = world.json("results.json")
+    experiment.test(
+        trainer=world.trainer(),
+        model=world.module(),
+        datamodule=world.data(),
+        ckpt_path=world.checkpoint,
+        verbose=True,
+    )
+    after = world.json("results.json")
+    assert after["accuracy"] == before["accuracy"]
+    assert after["ood"]["ci95"] == before["ood"]["ci95"]
+    assert after["counters"]["reasoner_calls"] == after["counters"]["tool_calls"] == 0
+
+
+def test_controls_of_other_questions_are_not_reused(world: World, tmp_path: Path) -> None:
+    data = world.data(seed=1, test=8, ood=0)
+    data.setup("test")
+    controls = experiment.kept_controls(world.run)
+    routes = experiment.route(_restored(world, data).policy, data, "test")
+    evaluation = experiment.evaluate(data, "test", routes, controls)
+    assert "other questions" in evaluation.missing["no_audio"]
+
+
+def test_testing_without_a_checkpoint_says_what_to_do(world: World) -> None:
+    with pytest.raises(UserError, match="First: routerlab fit"):
+        experiment.test(world.trainer(), world.module(), world.data(), ckpt_path=None)
+
+
+def test_survey_prints_and_trains_nothing(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = world.trainer(default_root_dir=str(tmp_path / "survey"))
+    experiment.survey(trainer, world.module(), world.data())
+    shown = capsys.readouterr().out
+    assert "best single tool" in shown
+    assert "0 reasoner calls, 0 tool calls" in shown
+    assert (tmp_path / "survey" / "survey.json").is_file()
+    assert trainer.global_step == 0
+
+
+def test_predicting_in_stages_is_predicting_at_once(world: World) -> None:
+    folder = world.run / "predict-test"
+    command = {
+        "trainer": world.trainer(),
+        "model": world.module(),
+        "ckpt_path": world.checkpoint,
+        "return_predictions": None,
+    }
+    experiment.predict(datamodule=world.data(), **command)
+    at_once = [json.loads(line) for line in (folder / PREDICTED).read_text().splitlines()]
+    assert len(at_once) == SIZES["test"]
+    for name in (ROUTES, OBSERVATIONS, PREDICTED, OFFICIAL):
+        (folder / name).unlink()
+    with pytest.raises(UserError, match="stage=route"):
+        experiment.predict(datamodule=world.data(), stage="observe", **command)
+    for stage in ("route", "observe", "reason"):
+        experiment.predict(datamodule=world.data(), stage=stage, **command)
+    again = [json.loads(line) for line in (folder / PREDICTED).read_text().splitlines()]
+    assert [r["answer"] for r in again] == [r["answer"] for r in at_once]
+    assert [r["action"] for r in again] == [r["action"] for r in at_once]
+    official = json.loads((folder / OFFICIAL).read_text())
+    assert [row["model_output"] for row in official] == [row["answer"] for row in at_once]
+    _answers_agree_with_the_table(world, at_once)
+    with pytest.raises(UserError, match="Did you mean 'route'"):
+        experiment.predict(datamodule=world.data(), stage="rout", **command)
+
+
+def test_the_deaf_copy_shares_nothing_and_hears_nothing(world: World) -> None:
+    module = world.module()
+    twin = deaf(module)
+    assert twin.policy.settings == module.policy.settings | {"audio": "zero"}
+    assert twin.policy is not module.policy
+    assert module.policy.settings["audio"] == "on"
+
+
+def test_a_map_is_made_from_fresh_data(world: World, tmp_path: Path) -> None:
+    path = experiment.make_predictable(
+        8,
+        seed=77,
+        ood=4,
+        out=tmp_path / "map.json",
+        data_dir=str(world.root / "data"),
+        cache_dir=str(world.root / "cache"),
+        workers=1,
+        tools=["tempo", "onsets"],
+        reasoner=TransformersReasoner(world.lalm),
+    )
+    made = PredictableMap.load(path)
+    assert made.mismatch(world.data().lalm, made.tools) == ""
+    assert made.questions == 8
+    assert set(made.actions.values()) <= {"direct", "tempo", "onsets"}
+
+
+def _restored(world: World, data: RouterDataModule) -> Any:
+    module = world.module()
+    experiment.restore(module, data, world.checkpoint)
+    return module
+
+
+def _answers_agree_with_the_table(world: World, rows: list[dict[str, Any]]) -> None:
+    """The staged road and the oracle's must give one answer to one prompt."""
+    known = [
+        json.loads(line) for line in (world.run / "predictions.jsonl").read_text().splitlines()
+    ]
+    answers = {row["id"]: row["answers"] for row in known if row["split"] == "test"}
+    assert all(answers[row["id"]][row["action"]] == row["answer"] for row in rows)
