@@ -250,3 +250,27 @@ def test_the_check_stops_where_setup_fails():
             raise OSError("no weights")
 
     assert check_tool(NoWeights()) == ["setup() raised OSError: no weights"]
+
+
+def test_an_installed_package_offers_tools_and_a_broken_one_only_warns(
+    registered, tmp_path, monkeypatch
+):
+    info = tmp_path / "plugin_of_a_test-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-of-a-test\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[routerlab.tools]\nmid = plugin_of_a_test:Mid\nlost = plugin_of_a_test:Nothing\n"
+    )
+    (tmp_path / "plugin_of_a_test.py").write_text(
+        "from routerlab import Tool, ToolCard\n"
+        "class Mid(Tool):\n"
+        "    card = ToolCard(name='mid', measures='m', unit='u', stops_at='s')\n"
+        "    schema = {'mid': float}\n"
+        "    def run(self, clip):\n"
+        "        return {'mid': clip.samples[len(clip.samples) // 2]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._import_plugins.cache_clear()
+    with pytest.warns(UserWarning, match="plug-in lost"):
+        assert "mid" in known_tools()
+    assert load_tool("mid")(CLIP).tool == "mid"
