@@ -22,7 +22,7 @@ from routerlab.errors import UserError
 from routerlab.oracle.cache import Cache, is_network
 
 SLOW = bool(os.environ.get("ROUTERLAB_SLOW"))
-KILLS, WRITERS, UPSERTS, FLIPS = (200, 32, 1000, 300) if SLOW else (30, 8, 100, 60)
+KILLS, WRITERS, UPSERTS, FLIPS = (200, 32, 1000, 300) if SLOW else (25, 8, 100, 32)
 
 
 def row(n: int) -> dict[str, object]:

@@ -29,7 +29,7 @@ _PATIENCE_S = 120.0
 _ROWS_A_QUERY = 500
 # The key column serves the look-up; what is believed is the key inside the checked fact.
 _SCHEMA = "CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, fact BLOB, sha BLOB)"
-# An upsert keeps the rowid (REPLACE would not), so rowids stay dense and a scan knows its end.
+# An upsert keeps the rowid (REPLACE would not), so rowids stay dense.
 _UPSERT = """INSERT INTO facts (key, fact, sha) VALUES (?, ?, ?)
              ON CONFLICT (key) DO UPDATE SET fact = excluded.fact, sha = excluded.sha"""
 _SMALLEST_ROW = 100  # bytes in the file, at least: a checksum and the key three times
@@ -219,8 +219,9 @@ class _File:
         return found, damaged
 
     def scan(self) -> Iterator[tuple[dict[str, dict[str, Any]], int]]:
-        """All rows in batches."""
-        end = self._last_rowid() + 1
+        """All rows in batches. A torn file misstates its last rowid; its size bounds it."""
+        size = sum(f.stat().st_size for f in (self.path, Path(f"{self.path}-wal")) if f.exists())
+        end = size // _SMALLEST_ROW + 1
         for start in range(1, end, _ROWS_A_QUERY):
             yield self._select("rowid", range(start, min(start + _ROWS_A_QUERY, end)))
 
@@ -272,13 +273,6 @@ class _File:
             return rows, True
         return rows, False
 
-    def _last_rowid(self) -> int:
-        rows, _ = self._fetch("SELECT max(rowid) FROM facts", ())
-        last = rows[0][0] if rows else None
-        # A damaged number may be anything: the file's size bounds it.
-        most = os.path.getsize(self.path) + _wal_size(self.path)
-        return min(last, most // _SMALLEST_ROW) if isinstance(last, int) else 0
-
 
 def is_network(folder: Path, mounts: str = "/proc/mounts") -> bool:
     """Whether a folder lies on a network file system; False where that cannot be known."""
@@ -310,11 +304,6 @@ def _sound(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[str, dict[str, Any]], 
         found[key] = row
         damaged += key.encode() != place  # true, but the file led to it by a wrong way
     return found, damaged
-
-
-def _wal_size(path: Path) -> int:
-    log = Path(f"{path}-wal")
-    return log.stat().st_size if log.exists() else 0
 
 
 def _patiently(action: Callable[[], _T]) -> _T:
