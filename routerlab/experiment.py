@@ -47,7 +47,6 @@ from routerlab.stages import predict
 __all__ = ["fit", "make_predictable", "predict", "survey", "test"]
 
 CONTROLS = "controls.json"
-ADAPTER = "adapter"
 PREDICTABLE_SEED = 90_001
 """No recipe should draw its data from this seed: the map must not have seen the test split."""
 
@@ -69,7 +68,6 @@ def fit(
         if not trainer.is_global_zero:
             return
         model.to(trainer.strategy.root_device)
-        model.policy.save_adapter(folder / ADAPTER)
         with watch.part("controls"):
             controls = _controls(trainer, model, untrained, datamodule)
             write_json(folder / CONTROLS, controls)

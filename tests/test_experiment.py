@@ -114,7 +114,6 @@ def test_the_other_files_of_a_run(world: World) -> None:
     assert set(manifest["tools"]) == {"tempo", "onsets"}
     assert set(manifest["data"]) == set(SIZES)
     assert manifest["packages"]["torch"]
-    assert (world.run / "adapter" / "router.json").is_file()
     assert world.json("survey.json")["splits"]["test"]["questions"] == SIZES["test"]
     assert "trained router" in summarise([world.run])[0].plain()
 

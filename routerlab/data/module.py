@@ -109,7 +109,8 @@ class RouterDataModule(LightningDataModule):
         self.form = form
         self.audio_root = audio_root
         self.clip = Clips(max_seconds, keep_clips_mb)
-        self.limits = {"timeout_s": tool_timeout_s, "memory_mb": tool_memory_mb}
+        self.tool_timeout_s = tool_timeout_s
+        self.tool_memory_mb = tool_memory_mb
         self.max_error_rate = max_error_rate
         self._reasoner = reasoner
         self._questions: dict[str, list[Question]] = {}
@@ -121,8 +122,6 @@ class RouterDataModule(LightningDataModule):
         self.versions: dict[str, str] = {}
         self.counters = {"reasoner_calls": 0, "tool_calls": 0, "cache_hits": 0}
         self.seconds = {"data": 0.0, "survey": 0.0}
-
-    # --- before anything runs ---------------------------------------------------------------
 
     def problems(self) -> list[str]:
         """Everything wrong with the settings and with question files that are there already."""
@@ -190,10 +189,7 @@ class RouterDataModule(LightningDataModule):
             self.fill()
         elif not self.cards:
             with self.pool() as pool:
-                self._know(pool)
-
-    def _know(self, pool: ToolPool) -> None:
-        self.cards, self.versions = tuple(pool.cards), dict(pool.versions)
+                self.cards, self.versions = pool.cards, pool.versions
 
     def read(self) -> dict[str, list[Question]]:
         """The questions of every split.
@@ -224,11 +220,11 @@ class RouterDataModule(LightningDataModule):
         splits = self.read()
         bar_length = sum(len(q) * self._parts(s) for s, q in splits.items())
         with progress(bar_length) as advance, self.oracle(advance) as oracle:
-            self.cards, self.versions = tuple(oracle.cards), dict(oracle.pool.versions)
+            self.cards, self.versions = oracle.cards, dict(oracle.pool.versions)
             if self._world > 1:
                 for questions in splits.values():
                     oracle.fill(questions[self._rank :: self._world])
-                self._barrier()
+                self.trainer.strategy.barrier("outcome tables")
             for split, questions in splits.items():
                 self._fill_split(oracle, split, questions)
             self.counters = {k: getattr(oracle.counters, k) for k in self.counters}
@@ -236,7 +232,13 @@ class RouterDataModule(LightningDataModule):
 
     def pool(self) -> ToolPool:
         """The tools' processes, to be closed by the caller (it is a context manager)."""
-        return ToolPool(self.specs, trusted=self.trusted, workers=self.workers, **self.limits)
+        return ToolPool(
+            self.specs,
+            trusted=self.trusted,
+            workers=self.workers,
+            timeout_s=self.tool_timeout_s,
+            memory_mb=self.tool_memory_mb,
+        )
 
     @contextmanager
     def oracle(self, advance: Advance | None = None) -> Iterator[Oracle]:
@@ -344,7 +346,3 @@ class RouterDataModule(LightningDataModule):
     @property
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1
-
-    def _barrier(self) -> None:
-        if self.trainer is not None:
-            self.trainer.strategy.barrier("outcome tables")
