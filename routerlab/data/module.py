@@ -221,7 +221,7 @@ class RouterDataModule(LightningDataModule):
         bar_length = sum(len(q) * self._parts(s) for s, q in splits.items())
         with progress(bar_length) as advance, self.oracle(advance) as oracle:
             self.cards, self.versions = oracle.cards, dict(oracle.pool.versions)
-            if self._world > 1:
+            if self.trainer is not None and self.trainer.world_size > 1:
                 for questions in splits.values():
                     oracle.fill(questions[self._rank :: self._world])
                 self.trainer.strategy.barrier("outcome tables")
