@@ -147,7 +147,7 @@ class RouterCLI(LightningCLI):
         self.run = self._run_folder(settings["default_root_dir"])
         try:
             trainer = super().instantiate_trainer(default_root_dir=str(self.run.folder), **kwargs)
-        except (ValueError, TypeError) as error:
+        except (MisconfigurationException, ValueError, TypeError) as error:
             self.run.discard()
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
         if self.subcommand == "fit" and _rank() == 0:

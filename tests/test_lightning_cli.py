@@ -287,6 +287,7 @@ def test_what_lightning_refuses_is_one_line(cli) -> None:
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert "overfit_batches" in err
+    assert not list(Path("runs").glob("*/*"))
 
 
 def test_help_of_a_recipe_lists_every_key(cli) -> None:

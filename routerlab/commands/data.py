@@ -34,7 +34,7 @@ def _parser() -> Parser:
     synth.add_argument("--workers", type=int, default=0, metavar="N", help="0: one a core")
     synth.set_defaults(do=_synthaqa)
     fit = verbs.add_parser("predictable", help="refit the best action per latent cell")
-    fit.add_argument("-n", type=int, metavar="N", help="questions (default 4000)")
+    fit.add_argument("-n", "--n", type=int, metavar="N", help="questions (default 4000)")
     fit.add_argument("--ood", type=int, metavar="N", help="shifted questions (default: half of N)")
     fit.add_argument("--seed", type=int, metavar="S", help="one that no recipe uses")
     fit.add_argument("--out", metavar="FILE", help="default: the map inside the package")
