@@ -6,6 +6,7 @@ template and feature extractor settings. Training it is `routerlab.embedded.modu
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from transformers import (
     Qwen2_5OmniThinkerForConditionalGeneration,
     WhisperFeatureExtractor,
 )
+
+from routerlab.errors import UserError
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -201,3 +204,18 @@ def build(
     feature_extractor(sizes).save_pretrained(folder)
     model.save_pretrained(folder)
     return model
+
+
+def resume(folder: str | Path, start: str | Path) -> Qwen2_5OmniThinkerForConditionalGeneration:
+    """Copy a trained model's folder and return the model (fp32), to go on training it.
+
+    Raises:
+        UserError: `start` is not a folder that training wrote.
+    """
+    if not (Path(start) / "config.json").is_file():
+        raise UserError(
+            f"model.start: {str(start)!r} holds no config.json. Give the folder that an earlier "
+            "training wrote, or leave it empty to start from nothing."
+        )
+    shutil.copytree(start, folder, dirs_exist_ok=True)
+    return Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)

@@ -20,7 +20,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from routerlab.embedded.batch import Batch
-from routerlab.embedded.build import Sizes, build
+from routerlab.embedded.build import Sizes, build, resume
 from routerlab.embedded.data import EmbeddedDataModule
 from routerlab.embedded.encode import Encoder
 from routerlab.embedded.export import Exam, export
@@ -33,6 +33,8 @@ class EmbeddedLALMModule(lightning.LightningModule):
     Args:
         sizes: of the model that is built.
         out: the `from_pretrained` folder that is written at the end; "" writes none.
+        start: a folder that an earlier training wrote, to go on from its weights with a new
+            schedule; "" starts from random weights. `sizes` then come from there.
         lr: peak of the one-cycle schedule.
         warmup: share of the steps until the peak.
         seed: of the initial weights.
@@ -42,13 +44,14 @@ class EmbeddedLALMModule(lightning.LightningModule):
         self,
         sizes: Sizes | None = None,
         out: str = "routerlab/embedded/lalm",
+        start: str = "",
         lr: float = 2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.08,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.sizes, self.out, self.seed = sizes or Sizes(), out, seed
+        self.sizes, self.out, self.start, self.seed = sizes or Sizes(), out, start, seed
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.exam = Exam()
         self._folder = Path(tempfile.mkdtemp(prefix="routerlab-"))
@@ -58,7 +61,11 @@ class EmbeddedLALMModule(lightning.LightningModule):
         """Build the model and hand its tokenizer to the data module."""
         data = self._data()
         if not hasattr(self, "model"):
-            self.model = build(self._folder, data.corpus(), self.sizes, seed=self.seed)
+            self.model = (
+                resume(self._folder, self.start)
+                if self.start
+                else build(self._folder, data.corpus(), self.sizes, seed=self.seed)
+            )
             # Never used, and frozen so that weight decay and DDP leave it alone.
             self.model.model.visual.requires_grad_(False)
         data.connect(Encoder(self._tokenizer(), data.system), self.sizes.mel_bins)
