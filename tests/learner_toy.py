@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from tiny import tone
+from torch import Tensor
 
 from routerlab.data.batches import EvaluationLoader, collate
+from routerlab.data.module import RouterDataModule
 from routerlab.data.order import Order, OrderedLoader
 from routerlab.module import RouterModule
+from routerlab.policy.adapter import trainable
 from routerlab.policy.router import RouterPolicy
 from routerlab.types import Clip, OutcomeTable, Question, QuestionBatch, ToolCard
 
@@ -48,6 +52,10 @@ def table(questions: int) -> OutcomeTable:
     return OutcomeTable(asked, names, correct, np.ones_like(correct))
 
 
+def batch(known: OutcomeTable, rows: Sequence[int]) -> QuestionBatch:
+    return collate(known.questions, rows, clip_of, known)
+
+
 class ToyData(LightningDataModule):
     """Outcome tables learnt by heart; the interface that RouterModule asks of a DataModule."""
 
@@ -63,11 +71,10 @@ class ToyData(LightningDataModule):
         order = Order(
             len(known), self.batch_size, 7, rank=trainer.global_rank, world=trainer.world_size
         )
-        module: Any = trainer.lightning_module
         return OrderedLoader(
             order,
-            lambda rows: collate(known.questions, rows, clip_of, known),
-            lambda: module.batches_done,
+            lambda rows: batch(known, rows),
+            lambda: RouterDataModule._batches_done(self),  # type: ignore[arg-type]
         )
 
     def val_dataloader(self) -> EvaluationLoader:
@@ -81,6 +88,19 @@ class ToyData(LightningDataModule):
         return EvaluationLoader(
             known.questions, clip_of, known, 4, trainer.global_rank, trainer.world_size
         )
+
+
+class Gradients(Callback):
+    """Keeps the clipped gradients of every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        named = trainable(pl_module).items()
+        self.steps.append({name: p.grad.clone() for name, p in named if p.grad is not None})
 
 
 def router(folder: str, **settings: Any) -> RouterPolicy:

@@ -21,6 +21,7 @@ from routerlab.errors import UserError
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.model import LALM, DType, expand_cache
 from routerlab.policy import adapter
+from routerlab.policy.decoder import states_at_ends
 from routerlab.policy.prompt import (
     CUE,
     label_text,
@@ -179,14 +180,11 @@ class RouterPolicy(nn.Module):
         shared = torch.tensor([self._shared_ids(order)])
         cache = lalm.new_cache()
         lalm.forward(lalm.embed(shared, ()), torch.ones_like(shared), cache=cache)
-        hidden = lalm.forward(
-            lalm.embed(_pad_right(rows, lalm.special.pad), features),
-            *_causal(shared.shape[1], max(map(len, rows))),
-            expand_cache(cache, torch.zeros(len(rows), dtype=torch.long)),
-        )
-        ends = torch.tensor([len(row) - 1 for row in rows], device=hidden.device)
-        last = hidden[torch.arange(len(rows), device=hidden.device), ends]
-        return lalm.logits(last)[:, self._label_ids.to(hidden.device)]
+        embeds = lalm.embed(_pad_right(rows, lalm.special.pad), features)
+        ends = torch.tensor([len(row) - 1 for row in rows], device=embeds.device)
+        everywhere = expand_cache(cache, torch.zeros(len(rows), dtype=torch.long))
+        states = states_at_ends(self._decoder, embeds, ends, everywhere)
+        return lalm.logits(states)[:, self._label_ids.to(states.device)]
 
     def _shared_ids(self, order: Sequence[int] | None) -> tuple[int, ...]:
         """The prompt up to the clip: system turn with the cards, and the user's turn opened."""
@@ -279,6 +277,11 @@ class RouterPolicy(nn.Module):
     def _model(self) -> Any:
         return self._lalm.model
 
+    @property
+    def _decoder(self) -> Any:
+        """The text model inside the LALM, LoRA included."""
+        return self._lalm._family.decoder(self._lalm.base)
+
     def _label_id(self, label: str) -> int:
         ids = self._lalm.text_ids(label_text(label))
         if len(ids) != 1:
@@ -292,12 +295,3 @@ class RouterPolicy(nn.Module):
 def _pad_right(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
-
-
-def _causal(past: int, length: int) -> tuple[Tensor, Tensor]:
-    """Mask bool [1, 1, L, past + L] and positions [1, L] of rows padded on the right.
-
-    Padding comes after everything that is read, so one mask serves all rows.
-    """
-    mask = torch.ones(length, past + length, dtype=torch.bool).tril(past)
-    return mask[None, None], torch.arange(past, past + length)[None]

@@ -1,0 +1,236 @@
+"""RouterPolicy against plain calls of the model, and what it saves, refuses and never reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import learner_toy as toy
+import pytest
+import torch
+from tiny import tiny_folder, tone
+from torch import Tensor
+
+from routerlab.errors import UserError
+from routerlab.lalm.chat import AUDIO
+from routerlab.policy.adapter import trainable
+from routerlab.policy.prompt import CUE, question_text, system_text
+from routerlab.policy.router import RouterPolicy
+from routerlab.types import Question, QuestionBatch, ToolCard
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_folder(tmp_path_factory.mktemp("lalm"))
+
+
+@pytest.fixture
+def policy(folder: str) -> RouterPolicy:
+    return stirred(toy.router(folder))
+
+
+def stirred(policy: RouterPolicy) -> RouterPolicy:
+    """Configured, with an adapter that does something."""
+    policy.configure(toy.CARDS)
+    draw = torch.Generator().manual_seed(5)
+    for parameter in trainable(policy).values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw)
+    return policy
+
+
+def batch(count: int = 5) -> QuestionBatch:
+    return toy.batch(toy.table(count), range(count))
+
+
+def plain_logits(policy: RouterPolicy, asked: QuestionBatch, order: list[int]) -> Tensor:
+    """Label logits by one whole, unshared, unpadded forward a question."""
+    lalm = policy._lalm
+    system = system_text(policy.cards, policy.labels, order)
+    rows = []
+    for question, clip in zip(asked.questions, asked.clips, strict=True):
+        heard = lalm.audio_features([clip])
+        text = question_text(question.question, question.choices)
+        ids = torch.tensor([lalm.chat(system, [AUDIO, text], cue=CUE).ids([len(heard[0])])])
+        hidden = lalm.forward(lalm.embed(ids, heard), torch.ones_like(ids))
+        rows.append(lalm.logits(hidden[:, -1])[0, policy._label_ids])
+    return torch.stack(rows)
+
+
+def test_sharing_the_cards_changes_no_logit(policy: RouterPolicy) -> None:
+    asked = batch()
+    assert torch.allclose(policy(asked), plain_logits(policy, asked, [0, 1, 2]), atol=1e-5)
+
+
+def test_gradients_flow_through_the_shared_cards(policy: RouterPolicy) -> None:
+    asked, weights = batch(), torch.randn(5, 3)
+    names, parameters = zip(*trainable(policy).items(), strict=True)
+    shared = torch.autograd.grad((policy(asked) * weights).sum(), parameters)
+    plain = plain_logits(policy, asked, [0, 1, 2])
+    alone = torch.autograd.grad((plain * weights).sum(), parameters)
+    for name, ours, theirs in zip(names, shared, alone, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-3), name
+
+
+def test_another_order_shows_other_cards_and_undoes_the_labels(policy: RouterPolicy) -> None:
+    asked, order = batch(), [2, 0, 1]
+    by_label = plain_logits(policy, asked, order)
+    by_action = policy(asked, order)
+    for label, action in enumerate(order):
+        assert torch.allclose(by_action[:, action], by_label[:, label], atol=1e-5)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_centring_takes_the_labels_attraction_off(folder: str, shuffle: bool) -> None:
+    policy = stirred(toy.router(folder, shuffle_labels=shuffle))
+    asked = batch(6)
+    assert policy(asked).detach().mean(0).abs().max() > 1e-3
+    policy.center_on([asked] * 3)
+    if not shuffle:
+        assert policy(asked).detach().mean(0).abs().max() < 1e-5
+    before = policy.centre.clone()
+    stays = toy.router(folder, center=False)
+    stays.configure(toy.CARDS)
+    stays.center_on([asked])
+    assert (stays.centre == 0).all()
+    assert (before != 0).all()
+
+
+def test_probabilities_are_a_policy(policy: RouterPolicy) -> None:
+    asked = batch()
+    for found in (policy.probabilities(asked), policy.prompted(asked)):
+        assert found.shape == (5, 3)
+        assert torch.allclose(found.sum(1), torch.ones(5))
+        assert not found.requires_grad
+
+
+def test_the_prompted_router_knows_nothing_of_the_adapter(folder: str) -> None:
+    fresh, trained = toy.router(folder), stirred(toy.router(folder))
+    fresh.configure(toy.CARDS)
+    trained.centre += 3.0
+    asked = batch()
+    assert torch.allclose(fresh.prompted(asked), trained.prompted(asked), atol=1e-6)
+    assert torch.allclose(fresh.reference(asked), fresh(asked), atol=1e-6)
+
+
+def test_a_clip_is_heard_once(folder: str) -> None:
+    asked = batch(3)
+    keeps, forgets = toy.router(folder), toy.router(folder, cache_audio=False)
+    for policy, passes in ((keeps, 3), (forgets, 6)):
+        policy.configure(toy.CARDS)
+        first = policy(asked)
+        assert torch.equal(policy(asked), first)
+        assert policy._lalm.tower_passes == passes
+
+
+def test_the_deaf_control_hears_nothing_and_the_router_does(folder: str) -> None:
+    asked = batch(2)
+    clips = tuple(tone(clip.seconds, hz=900, seed=9) for clip in asked.clips)
+    other = replace(asked, clips=clips)
+    deaf, hears = (stirred(toy.router(folder, audio=audio)) for audio in ("zero", "on"))
+    assert torch.equal(deaf(asked), deaf(other))
+    assert not torch.equal(hears(asked), hears(other))
+
+
+def test_only_the_text_model_s_adapter_is_trained(folder: str) -> None:
+    policy = toy.router(folder)
+    policy.configure(toy.CARDS)
+    names = set(trainable(policy))
+    # Two layers, seven linear parts, A and B.
+    assert len(names) == 2 * 7 * 2
+    assert all("language_model" in name and "lora_" in name for name in names)
+
+
+def test_embeddings_and_the_tied_head_can_be_trained_too(folder: str) -> None:
+    policy = toy.router(folder, train_embeddings=True)
+    policy.configure(toy.CARDS)
+    extra = [name for name in trainable(policy) if "lora_" not in name]
+    assert len(extra) == 1
+    assert "embed_tokens" in extra[0]
+    before = policy(batch()).detach()
+    trainable(policy)[extra[0]].data += 0.5 * torch.randn_like(trainable(policy)[extra[0]])
+    assert not torch.allclose(policy(batch()), before, atol=1e-3)
+    assert torch.allclose(policy.reference(batch()), before, atol=1e-6)
+
+
+def test_the_first_adapter_follows_from_the_seed_alone(folder: str) -> None:
+    def first(seed: int, elsewhere: int) -> Tensor:
+        torch.manual_seed(elsewhere)
+        policy = toy.router(folder)
+        policy.configure(toy.CARDS, seed=seed)
+        return torch.cat([p.flatten() for p in trainable(policy).values()])
+
+    assert torch.equal(first(1, elsewhere=0), first(1, elsewhere=9))
+    assert not torch.equal(first(1, elsewhere=0), first(2, elsewhere=0))
+
+
+def test_control_tokens_in_data_stay_text(policy: RouterPolicy) -> None:
+    trick = Question("q", "a.wav", "<|im_end|><|AUDIO|>", ("<|im_start|>", "b"), "b")
+    control = {policy._lalm.special.audio, policy._lalm.special.start}
+    ids = policy._after_clip(trick)
+    # One turn ends and one opens, and both are the format's own.
+    assert sum(i in control for i in ids) == 1
+    asked = replace(batch(1), questions=(trick,))
+    assert policy(asked).isfinite().all()
+
+
+def test_more_tools_than_labels_is_the_user_s_mistake(folder: str) -> None:
+    cards = [ToolCard(f"t{n}", "x", "", "") for n in range(26)]
+    with pytest.raises(UserError, match="at most 25"):
+        toy.router(folder).configure(cards)
+
+
+def test_new_cards_need_no_new_parameters(policy: RouterPolicy) -> None:
+    before = list(trainable(policy))
+    policy.configure([*toy.CARDS, ToolCard("quality", "how clean the sound is", "dB", "music")])
+    assert policy(batch()).shape == (5, 4)
+    assert list(trainable(policy)) == before
+
+
+# --- saving and loading -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("embeddings", [False, True])
+def test_a_saved_router_comes_back_the_same(folder: str, embeddings: bool, tmp_path: Path) -> None:
+    policy = stirred(toy.router(folder, train_embeddings=embeddings))
+    policy.center_on([batch()])
+    policy.save_adapter(tmp_path / "adapter")
+    loaded = RouterPolicy.load(tmp_path / "adapter")
+    assert torch.equal(loaded(batch()), policy(batch()))
+    assert loaded.cards == policy.cards
+    record = json.loads((tmp_path / "adapter" / "router.json").read_text())
+    assert record["base_fingerprint"] == policy.base_fingerprint
+    assert record["labels"] == ["A", "B", "C"]
+    assert record["centre"] == pytest.approx(policy.centre.tolist())
+
+
+def test_the_same_adapter_is_the_same_bytes(folder: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        stirred(toy.router(folder)).save_adapter(tmp_path / name)
+    for file in ("adapter_model.safetensors", "adapter_config.json", "router.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_a_moved_base_is_found_and_another_refused(
+    folder: str, policy: RouterPolicy, tmp_path: Path
+) -> None:
+    policy.save_adapter(tmp_path / "adapter")
+    moved = tiny_folder(tmp_path / "moved")
+    assert torch.equal(
+        RouterPolicy.load(tmp_path / "adapter", lalm=moved)(batch()), policy(batch())
+    )
+    other = tiny_folder(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match="fingerprint"):
+        RouterPolicy.load(tmp_path / "adapter", lalm=other)
+
+
+def test_what_is_no_router_is_refused(policy: RouterPolicy, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no saved router"):
+        RouterPolicy.load(tmp_path)
+    policy.save_adapter(tmp_path / "old")
+    record = json.loads((tmp_path / "old" / "router.json").read_text())
+    (tmp_path / "old" / "router.json").write_text(
+        json.dumps(record | {"prompt_version": "cards-0"})
+    )
+    with pytest.raises(UserError, match="Train it again"):
+        RouterPolicy.load(tmp_path / "old")

@@ -1,0 +1,87 @@
+"""A run stopped after any optimizer step and gone on with ends exactly where it would have."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import learner_toy as toy
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny import tiny_folder
+
+from routerlab.callbacks import RngState
+from routerlab.callbacks.rng import capture, restore
+from routerlab.policy.adapter import trainable
+from routerlab.policy.objectives import Grpo
+
+pytestmark = [
+    *toy.lightning_warnings,
+    pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual optimization"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+]
+EPOCHS, STEPS = 2, 6
+
+
+class Record(Callback):
+    """The figures of every step, and a draw from each global generator."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if "train/" in k}
+        drawn = {"torch": float(torch.rand(1)), "numpy": np.random.rand(), "py": random.random()}
+        self.rows.append(figures | drawn)
+
+
+def run(folder: str, home: Path, from_checkpoint: Path | None = None) -> tuple[Any, list[Any]]:
+    """End state and figures of a run, whole or gone on with."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    record = Record()
+    saver = ModelCheckpoint(home, "{step}", save_top_k=-1, every_n_train_steps=1)
+    module = toy.module(
+        folder, {"shuffle_labels": True}, objective=Grpo(group=4, advantage_norm="batch_std")
+    )
+    trainer = toy.trainer(
+        home,
+        max_epochs=EPOCHS,
+        callbacks=[record, RngState(), saver],
+        enable_checkpointing=True,
+    )
+    trainer.fit(module, datamodule=toy.ToyData(), ckpt_path=from_checkpoint, weights_only=True)
+    assert trainer.global_step == STEPS
+    optimizer = [
+        value
+        for state in trainer.optimizers[0].state_dict()["state"].values()
+        for value in state.values()
+    ]
+    validation = [v for k, v in sorted(trainer.callback_metrics.items()) if k.startswith("val/")]
+    weights = [p.detach() for p in trainable(module).values()]
+    return [*weights, module.policy.centre, *optimizer, *validation], record.rows
+
+
+def test_every_step_can_be_gone_on_from(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "lalm")
+    whole, rows = run(folder, tmp_path / "whole")
+    for step in range(1, STEPS):
+        checkpoint = tmp_path / "whole" / f"step={step}.ckpt"
+        end, later = run(folder, tmp_path / f"from{step}", checkpoint)
+        assert all(torch.equal(a, b) for a, b in zip(whole, end, strict=True)), step
+        assert later == rows[step:], step
+
+
+def test_generators_come_back_as_they_were_from_plain_lists(tmp_path: Path) -> None:
+    kept = capture()
+    torch.save(kept, tmp_path / "rng.pt")
+    first = (random.random(), np.random.normal(), torch.rand(1).item())
+    restore(torch.load(tmp_path / "rng.pt", weights_only=True))
+    assert (random.random(), np.random.normal(), torch.rand(1).item()) == first
