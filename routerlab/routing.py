@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ from numpy.typing import NDArray
 
 from routerlab.data.module import RouterDataModule
 from routerlab.errors import UserError
-from routerlab.types import OutcomeTable
+from routerlab.oracle.cache import Cache
+from routerlab.oracle.keys import digest
+from routerlab.policy.prompt import PROMPT_VERSION
+from routerlab.types import Clip, OutcomeTable, Question, QuestionBatch
 
 Probabilities = NDArray[np.float32]
 
@@ -32,8 +36,44 @@ def route(policy: Any, datamodule: RouterDataModule, split: str) -> Probabilitie
 
 
 def prompted(policy: Any, datamodule: RouterDataModule, split: str) -> Probabilities:
-    """What the LALM does when prompted and not trained, averaged over rotations of the labels."""
-    return _gathered(policy.prompted, policy, datamodule, split)
+    """What the LALM does when prompted and not trained, averaged over rotations of the labels.
+
+    No training changes this, and every question is asked once a label: so it is remembered.
+    """
+    about = _of_prompted(policy)
+    with Cache(datamodule.cache_dir) as cache:
+
+        def ask(batch: QuestionBatch) -> torch.Tensor:
+            keys = [_prompted_key(about, q, c) for q, c in zip(batch, batch.clips, strict=True)]
+            known = cache.get_many(keys)
+            if len(known) < len(set(keys)):
+                found = policy.prompted(batch).float().cpu().tolist()
+                known = {k: {"probabilities": p} for k, p in zip(keys, found, strict=True)}
+                cache.put_many(known)
+            return torch.tensor([known[key]["probabilities"] for key in keys])
+
+        return _gathered(ask, policy, datamodule, split)
+
+
+def _of_prompted(policy: Any) -> str:
+    """Digest of all but question and clip that an untrained router's choice depends on."""
+    settings = {name: policy.settings[name] for name in ("dtype", "audio", "max_seconds")}
+    return digest(
+        {
+            "fact": "prompted",
+            "lalm": policy.base_fingerprint,
+            "prompt": PROMPT_VERSION,
+            "cards": [asdict(card) for card in policy.cards],
+            "labels": list(policy.labels),
+            "backend": policy.centre.device.type,
+            **settings,
+        }
+    )
+
+
+def _prompted_key(about: str, question: Question, clip: Clip) -> str:
+    asked = {"question": question.question, "choices": list(question.choices)}
+    return digest({"about": about, "clip": clip.fingerprint, **asked})
 
 
 def restore(model: Any, datamodule: RouterDataModule, ckpt_path: str | None) -> None:

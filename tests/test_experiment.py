@@ -16,7 +16,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny import tiny_folder
 
-from routerlab import experiment
+from routerlab import experiment, routing
 from routerlab.data.module import RouterDataModule
 from routerlab.errors import UserError
 from routerlab.module import RouterModule
@@ -24,7 +24,6 @@ from routerlab.reasoners.transformers_reasoner import TransformersReasoner
 from routerlab.report.evaluation import RIVALS
 from routerlab.report.summary import summarise
 from routerlab.rivals import PredictableMap
-from routerlab.routing import deaf
 from routerlab.stages import OBSERVATIONS, OFFICIAL, PREDICTED, ROUTES
 
 pytestmark = [*toy.lightning_warnings, pytest.mark.timeout(600)]
@@ -137,7 +136,7 @@ def test_controls_of_other_questions_are_not_reused(world: World, tmp_path: Path
     data = world.data(seed=1, test=8, ood=0)
     data.setup("test")
     controls = experiment.kept_controls(world.run)
-    routes = experiment.route(_restored(world, data).policy, data, "test")
+    routes = routing.route(_restored(world, data).policy, data, "test")
     evaluation = experiment.evaluate(data, "test", routes, controls)
     assert "other questions" in evaluation.missing["no_audio"]
 
@@ -186,9 +185,34 @@ def test_predicting_in_stages_is_predicting_at_once(world: World) -> None:
         experiment.predict(datamodule=world.data(), stage="rout", **command)
 
 
+def test_the_prompted_router_is_asked_once(world: World, tmp_path: Path) -> None:
+    data = world.data(cache_dir=str(tmp_path))
+    data.read()
+    policy = toy.router(world.lalm)
+    policy.configure(toy.CARDS)
+    asked = []
+
+    class Watched:
+        """The policy, noting which batches it is really asked about."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(policy, name)
+
+        def prompted(self, batch: Any) -> Any:
+            asked.append(len(batch))
+            return policy.prompted(batch)
+
+    first = routing.prompted(Watched(), data, "test")
+    again = routing.prompted(Watched(), data, "test")
+    assert asked == [SIZES["test"]]
+    assert first.tolist() == again.tolist()
+    policy.configure(toy.CARDS[:1])
+    assert routing.prompted(Watched(), data, "test").shape == (SIZES["test"], 2)
+
+
 def test_the_deaf_copy_shares_nothing_and_hears_nothing(world: World) -> None:
     module = world.module()
-    twin = deaf(module)
+    twin = routing.deaf(module)
     assert twin.policy.settings == module.policy.settings | {"audio": "zero"}
     assert twin.policy is not module.policy
     assert module.policy.settings["audio"] == "on"
@@ -214,7 +238,7 @@ def test_a_map_is_made_from_fresh_data(world: World, tmp_path: Path) -> None:
 
 def _restored(world: World, data: RouterDataModule) -> Any:
     module = world.module()
-    experiment.restore(module, data, world.checkpoint)
+    routing.restore(module, data, world.checkpoint)
     return module
 
 
