@@ -174,6 +174,38 @@ def test_control_tokens_in_data_stay_text(policy: RouterPolicy) -> None:
     assert policy(asked).isfinite().all()
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_frozen_layers_run_once_and_change_no_logit(folder: str, layers: int) -> None:
+    whole, kept = toy.router(folder), stirred(toy.router(folder, lora_layers=layers))
+    whole.configure(toy.CARDS)
+    names = trainable(kept)
+    assert len(names) == layers * 7 * 2
+    for name, parameter in trainable(whole).items():
+        parameter.data = names[name].data if name in names else torch.zeros_like(parameter)
+    asked, turned = batch(), [1, 2, 0]
+    for _ in range(2):
+        assert torch.allclose(kept(asked), whole(asked), atol=1e-5)
+        assert torch.allclose(kept(asked, turned), whole(asked, turned), atol=1e-5)
+    weights = torch.randn(5, 3)
+    ours = torch.autograd.grad((kept(asked) * weights).sum(), list(names.values()))
+    same = [trainable(whole)[name] for name in names]
+    theirs = torch.autograd.grad((whole(asked) * weights).sum(), same)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_frozen_layers_see_new_cards(folder: str) -> None:
+    kept = stirred(toy.router(folder, lora_layers=1))
+    before = kept(batch())
+    kept.configure([replace(card, measures="something else") for card in toy.CARDS])
+    assert not torch.allclose(kept(batch()), before, atol=1e-5)
+
+
+def test_layers_that_cannot_be_frozen_are_refused(folder: str) -> None:
+    for settings in ({"lora_layers": 3}, {"lora_layers": 1, "train_embeddings": True}):
+        with pytest.raises(UserError, match="Allowed: 1 to 2"):
+            toy.router(folder, **settings).configure(toy.CARDS)
+
+
 def test_more_tools_than_labels_is_the_user_s_mistake(folder: str) -> None:
     cards = [ToolCard(f"t{n}", "x", "", "") for n in range(26)]
     with pytest.raises(UserError, match="at most 25"):

@@ -23,8 +23,8 @@ from routerlab.types import ToolCard
 ROUTER_FILE = "router.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
-TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""The text model's linear layers. An expression, because peft orders a set by PYTHONHASHSEED."""
+PARTS = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+"""The linear parts of a text model's layer."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,21 @@ def check_base(expected: str, found: str, what: str) -> None:
         )
 
 
+def targets(layers: range) -> str:
+    """The linear parts of these layers; an expression, as peft orders a set by PYTHONHASHSEED."""
+    numbers = "|".join(str(layer) for layer in layers)
+    return rf".*language_model\..*layers\.({numbers})\..*\.({PARTS})"
+
+
 def inject_lora(
-    model: nn.Module, *, rank: int, alpha: float, train_embeddings: bool, name: str, seed: int
+    model: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    layers: range,
+    train_embeddings: bool,
+    name: str,
+    seed: int,
 ) -> nn.Module:
     """A `PeftModel` around `model`, its adapter drawn from `seed` alone and doing nothing yet."""
     from peft import LoraConfig, get_peft_model
@@ -96,7 +109,7 @@ def inject_lora(
     config = LoraConfig(
         r=rank,
         lora_alpha=int(alpha),
-        target_modules=TARGETS,
+        target_modules=targets(layers),
         base_model_name_or_path=name,
         **tied,
     )
