@@ -131,8 +131,9 @@ class RouterCLI(LightningCLI):
             super().instantiate_classes()
         except ProblemList:
             raise
-        except UserError as error:
-            raise ProblemList([*self.problems, str(error)]) from error
+        except (ValueError, TypeError) as error:
+            said = str(error) if isinstance(error, UserError) else _refusal(error)
+            raise ProblemList([*self.problems, said]) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Report all problems of meaning at once; then the run folder, and a trainer in it."""
@@ -240,6 +241,22 @@ def _settings_of(class_path: str) -> list[str]:
     found = getattr(sys.modules[module], name)
     added = parser.add_class_arguments(found, "it", fail_untyped=False)
     return [key.removeprefix("it.") for key in added]
+
+
+def _refusal(error: Exception) -> str:
+    """What a class said of its settings, out of the parser's nested report of it.
+
+    Raises:
+        Exception: the error itself, when no class has said anything: then it is a bug.
+    """
+    innermost: BaseException = error
+    while following := innermost.__cause__ or innermost.__context__:
+        innermost = following
+        if isinstance(innermost, UserError):
+            break
+    if not isinstance(innermost, ValueError):
+        raise error
+    return " ".join(str(innermost).split())
 
 
 def _is_router(model: LightningModule) -> bool:

@@ -100,8 +100,8 @@ def test_words_become_options() -> None:
     given = "a.yaml b.yaml model.lr=1 x.y+=2 --seed_everything 3 --trust p ckpt_path=last"
     request = sort_words("fit", [*given.split(), "--print_config"])
     assert request.recipes == ["a.yaml", "b.yaml"]
-    assert request.options == ["--model.lr=1", "--x.y+=2", "--seed_everything", "3"] + [
-        "--print_config"
+    assert request.options == [
+        *("--model.lr=1", "--x.y+=2", "--seed_everything", "3", "--print_config"),
     ]
     assert (request.trust, request.ckpt_path) == (["p"], "last")
 

@@ -26,6 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 class Shape:
     def __init__(self, slope: float = 1.0, kind: Literal["line", "curve"] = "line") -> None:
+        if slope > 90:
+            raise ValueError(f"slope: {slope:g} given; at most 90 is drawn.")
         self.slope = slope
 
 
@@ -228,6 +230,8 @@ MISTAKES = [
     ("model.lr=fast", "model.lr: 'fast' given; allowed: float."),
     ("model.shape.slop=1", "Did you mean 'model.shape.slope'? Allowed: kind, slope."),
     ("model.shape.kind=dot", "model.shape.kind: 'dot' given; allowed: 'line', 'curve'."),
+    ("model.shape=Shap", "model.shape: 'Shap' given; allowed: the dotted class path of a Shape"),
+    ("model.shape.slope=99", "slope: 99 given; at most 90 is drawn."),
     ("model=cli_toys.Shape", "allowed: the dotted class path of a LightningModule"),
     ("model.class_path=cli_toys.Lin", "class path 'cli_toys.Lin' cannot be used"),
     ("modell.lr=1", "modell: no such key. Did you mean 'model'?"),

@@ -75,7 +75,8 @@ def unknown_key(given: str, known: Sequence[str]) -> str:
 
 
 def _innermost(report: str, options: Options) -> str:
-    lines = [(len(line) - len(line.lstrip()), line.strip()) for line in report.splitlines()]
+    written = [line for line in report.splitlines() if line.strip()]
+    lines = [(len(line) - len(line.lstrip()), line.strip()) for line in written]
     keys = [(depth, at) for at, (depth, text) in enumerate(lines) if _KEY.search(text)]
     if not keys:
         return ""
