@@ -6,7 +6,7 @@ Clips and outputs come from `routerlab.embedded.prepare`, what is drawn from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,14 @@ def known_cards() -> tuple[ToolCard, ...]:
 class Clips:
     """All prepared clips under one running number."""
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        self._places = [(s, i) for s in shards for i in range(len(s.records))]
+    def __init__(self, shards: Sequence[Shard], keep: Mapping[str, float] | None = None) -> None:
+        shares = keep or {}
+        places = [(s, i) for s in shards for i in range(len(s.records))]
+        self._places = [
+            (s, i)
+            for number, (s, i) in enumerate(places)
+            if _evenly(number, shares.get(s.records[i].family, 1.0))
+        ]
         self.records = [s.records[i] for s, i in self._places]
 
     def __len__(self) -> int:
@@ -54,6 +60,15 @@ class Clips:
         """How many places the clip takes in a row."""
         shard, place = self._places[index]
         return audio_tokens(shard.starts[place + 1] - shard.starts[place])
+
+
+def _evenly(number: int, share: float) -> bool:
+    """Whether a running number is among a share of all, spread without pattern.
+
+    >>> sum(_evenly(i, 0.25) for i in range(4000))
+    1001
+    """
+    return (number * 0.6180339887498949) % 1.0 < share
 
 
 class LessonSet(Dataset[Example]):
@@ -178,6 +193,8 @@ class EmbeddedDataModule(lightning.LightningDataModule):
         branches: prompts a clip and step, at most.
         workers: processes for making clips; 0 for all cores.
         shares: the curriculum.
+        keep: family -> share of its training clips that are used (all by default), so that a
+            further training can dwell on what is not learned yet.
         loaders: processes that draw lessons; below 2 the training process does.
         system: the reasoner's system text in training prompts.
     """
@@ -195,12 +212,13 @@ class EmbeddedDataModule(lightning.LightningDataModule):
         loaders: int = 1,
         system: str = "",
         shares: Shares | None = None,
+        keep: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.clips, self.exam_clips = folder, clips, exam_clips
         self.exam_tasks, self.seed, self.batch_size = exam_tasks, seed, batch_size
         self.branches, self.workers, self.loaders = branches, workers, loaders
-        self.system, self.shares = system, shares or Shares()
+        self.system, self.shares, self.keep = system, shares or Shares(), keep or {}
         self._make = partial(prepare, folder, workers=workers)
 
     def prepare_data(self) -> None:
@@ -215,7 +233,7 @@ class EmbeddedDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open the shards; log-mels stay on disk."""
         train, exam = self._paths()
-        self.train_clips = Clips([read_shard(path) for path in train])
+        self.train_clips = Clips([read_shard(path) for path in train], self.keep)
         self.held_out = Clips([read_shard(path) for path in exam])
 
     def corpus(self) -> list[str]:

@@ -37,6 +37,7 @@ class EmbeddedLALMModule(lightning.LightningModule):
             schedule; "" starts from random weights. `sizes` then come from there.
         lr: peak of the one-cycle schedule.
         warmup: share of the steps until the peak.
+        cycle: steps of the schedule; 0 is all of the trainer's, more leaves its end unrun.
         seed: of the initial weights.
     """
 
@@ -48,11 +49,12 @@ class EmbeddedLALMModule(lightning.LightningModule):
         lr: float = 2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.08,
+        cycle: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.sizes, self.out, self.start, self.seed = sizes or Sizes(), out, start, seed
-        self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        self.lr, self.weight_decay, self.warmup, self.cycle = lr, weight_decay, warmup, cycle
         self.exam = Exam()
         self._folder = Path(tempfile.mkdtemp(prefix="routerlab-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -126,7 +128,7 @@ class EmbeddedLALMModule(lightning.LightningModule):
         """AdamW on a one-cycle schedule over the trainer's steps."""
         trained = [p for p in self.parameters() if p.requires_grad]
         optimizer = AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, betas=(0.9, 0.98))
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.cycle or int(self.trainer.estimated_stepping_batches)
         schedule = OneCycleLR(optimizer, self.lr, total_steps=steps, pct_start=self.warmup)
         return {
             "optimizer": optimizer,
