@@ -8,12 +8,11 @@ LightningModule is plain Lightning.
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,20 +40,26 @@ _NOT_FOR_USERS = (
     r"The '\w+_dataloader' does not have many workers",
 )
 
+_AROUND_LIGHTNING = ("fit", "test", "predict")
+"""Commands of which a router makes more than Lightning does, in `routerlab.experiment`."""
+
 _CALL = ("ckpt_path", "verbose", "return_predictions", "stage", "split")
+"""Keys that belong to one call and not to the recipe."""
 
 
 class RouterTrainer(Trainer):
     """Lightning's Trainer with one more subcommand."""
 
-    def survey(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+    def survey(self, model: LightningModule, datamodule: Any) -> None:
         """Fill the outcome tables and print what routing could gain; nothing is trained."""
         if not _is_router(model):
             raise UserError(
                 f"survey: {type(model).__name__} is no router, so there is nothing to survey. "
                 "Give a recipe whose model is a RouterModule."
             )
-        importlib.import_module("routerlab.experiment").survey(self, model, datamodule)
+        from routerlab import experiment
+
+        experiment.survey(self, model, datamodule)
 
 
 class RouterCLI(LightningCLI):
@@ -164,6 +169,10 @@ class RouterCLI(LightningCLI):
             raise
         self._mark("finished")
 
+    def validate(self, **kwargs: Any) -> None:
+        """Lightning's validation, for any module."""
+        self._do("validate", kwargs)
+
     def test(self, **kwargs: Any) -> None:
         """Test a router with its rivals; plainly test any other module."""
         self._do("test", kwargs)
@@ -175,11 +184,13 @@ class RouterCLI(LightningCLI):
         self._do("predict", kwargs)
 
     def _do(self, command: str, kwargs: dict[str, Any]) -> None:
-        doing: Callable[..., Any] = getattr(self.trainer, command)
-        if _is_router(self.model):
-            doing = getattr(importlib.import_module("routerlab.experiment"), command)
-            kwargs = {"trainer": self.trainer, **kwargs}
-        doing(**kwargs)
+        if _is_router(self.model) and command in _AROUND_LIGHTNING:
+            # Only for routers: other modules need nothing of what this imports.
+            from routerlab import experiment
+
+            getattr(experiment, command)(trainer=self.trainer, **kwargs)
+        else:
+            getattr(self.trainer, command)(**kwargs, weights_only=True)
 
     def _mark(self, status: str) -> None:
         if _rank() == 0:
