@@ -59,7 +59,7 @@ def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
 def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Which of two tones is louder. A rumble that comes and goes has levels of its own."""
     dry = rng.random() < 0.6
-    step = rng.uniform(1.5, 3.0) if dry else rng.uniform(8.0, 12.0)
+    step = rng.uniform(1.2, 2.2) if dry else rng.uniform(8.0, 12.0)
     first_louder = rng.random() < 0.5
     seconds = rng.uniform(2.3, 3.0)
     length = rng.uniform(0.6, 0.8)
