@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 import wave
 from pathlib import Path
 
@@ -68,14 +68,13 @@ def test_answers_without_torch(words: list[str], code: int, tmp_path: Path) -> N
 
 
 def test_help_is_quick() -> None:
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "routerlab.cli", "--help"], check=True, capture_output=True
-        )
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1.0
+    """Measured as the processor's time, which is the same on a busy machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "routerlab.cli", "--help"], check=True, capture_output=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
