@@ -37,6 +37,17 @@ MAKERS: dict[str, Callable[[Generator, Sequence[str]], Draft]] = {
 OOD_FAMILIES = ("highest", "duration")
 FAMILIES = tuple(name for name in MAKERS if name not in OOD_FAMILIES)
 
+WEIGHTS: dict[str, float] = {
+    **dict.fromkeys(("note", "trend"), 2.0),
+    **dict.fromkeys(("interval", "direction", "chord", "tempo", *OOD_FAMILIES), 1.5),
+    **dict.fromkeys(("key", "count"), 1.0),
+    **dict.fromkeys(("longer", "louder"), 0.6),
+    **dict.fromkeys(("gap", "order", "timbre"), 0.5),
+    **dict.fromkeys(("brightness", "voiced"), 0.3),
+}
+"""How often a family is drawn, relative to the others: more where the right action depends on the
+clip, less where an ear is all that is needed."""
+
 TASKS: dict[str, str] = {
     **dict.fromkeys(
         ("note", "interval", "direction", "chord", "key", "timbre", "highest"), "music"

@@ -33,7 +33,7 @@ def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
     """How a tone's level moves: slight when alone; wide beside noise that moves on its own."""
     alone = rng.random() < 0.6
     answer = pick(rng, list(TRENDS))
-    half = rng.uniform(0.8, 1.6) if alone else rng.uniform(8.0, 11.0)
+    half = rng.uniform(0.6, 1.0) if alone else rng.uniform(8.0, 11.0)
     seconds = rng.uniform(2.3, 3.0)
     names = [t for t in timbres if t not in ("bell", "string")]
     length = seconds - 0.2
@@ -59,7 +59,7 @@ def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
 def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Which of two tones is louder. A rumble that comes and goes has levels of its own."""
     dry = rng.random() < 0.6
-    step = rng.uniform(1.2, 2.2) if dry else rng.uniform(8.0, 12.0)
+    step = rng.uniform(1.0, 1.5) if dry else rng.uniform(8.0, 12.0)
     first_louder = rng.random() < 0.5
     seconds = rng.uniform(2.3, 3.0)
     length = rng.uniform(0.6, 0.8)

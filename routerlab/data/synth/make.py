@@ -20,7 +20,15 @@ import soundfile
 from numpy.random import Generator
 
 from routerlab.answers import official_match, strict_match
-from routerlab.data.synth.draw import FAMILIES, OOD_FAMILIES, TRAP_TARGETS, draw, task_of, trap
+from routerlab.data.synth.draw import (
+    FAMILIES,
+    OOD_FAMILIES,
+    TRAP_TARGETS,
+    WEIGHTS,
+    draw,
+    task_of,
+    trap,
+)
 from routerlab.data.synth.item import Item, Pool
 from routerlab.data.synth.sounds import SAMPLE_RATE
 from routerlab.errors import UserError
@@ -28,8 +36,6 @@ from routerlab.errors import UserError
 SPLITS = ("train", "val", "test", "test_ood")
 FULL = {"train": 1500, "val": 500, "test": 4000, "ood": 1000}
 MIN_TRAP_PAIRS = 100
-REUSED = ("order", "timbre", "brightness", "voiced")
-"""Families that perception alone answers; drawn half as often as the others."""
 
 
 def make(
@@ -130,8 +136,8 @@ def _one(
 def _draw(rng: Generator, split: str, trapped: bool) -> Item:
     pool: Pool = "ood" if split == "test_ood" else "train"
     families: Iterable[str] = TRAP_TARGETS if trapped else FAMILIES
-    names = [*families, *(OOD_FAMILIES * 2 if pool == "ood" else ())]
-    weights = np.array([0.5 if f in REUSED else 1.0 for f in names])
+    names = [*families, *(OOD_FAMILIES if pool == "ood" else ())]
+    weights = np.array([WEIGHTS[f] for f in names])
     family = str(rng.choice(names, p=weights / weights.sum()))
     item = draw(rng, family, pool, lead=not trapped)
     _check(item)

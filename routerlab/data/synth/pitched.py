@@ -132,7 +132,7 @@ def interval(rng: Generator, timbres: Sequence[str]) -> Draft:
 def direction(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Whether the second note is higher, lower or the same."""
     solo = rng.random() < 0.6
-    size = int(rng.integers(1, 3)) if solo else int(rng.integers(7, 15))
+    size = 1 if solo else int(rng.integers(7, 15))
     sign = int(rng.choice([-1, 0, 1]))
     answer = {1: "higher", -1: "lower", 0: "the same"}[sign]
     first = int(rng.integers(60, 72))

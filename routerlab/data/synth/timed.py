@@ -42,7 +42,7 @@ def tempo(rng: Generator, timbres: Sequence[str]) -> Draft:
     if dense:
         extras = [b + period * f for b in beats[:-1] for f in (0.5, 0.75) if rng.random() < 0.4]
         events += [(float(t), gain(knock(rng, 0.08, 2 * pitch), -9.0)) for t in extras]
-    ratios = rng.permutation([0.82, 0.9, 1.1, 1.2])[:3]
+    ratios = rng.permutation([0.88, 0.94, 1.06, 1.12])[:3]
     choices = tuple(f"{round(bpm * r)} bpm" for r in (1.0, *ratios))
     return Draft(
         place(seconds, events),
@@ -112,7 +112,7 @@ def order(rng: Generator, timbres: Sequence[str]) -> Draft:
 def longer(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Which of two tones lasts longer. A burst of noise beside them is a sound, but not a tone."""
     alone = rng.random() < 0.6
-    ratio = rng.uniform(1.05, 1.12) if alone else rng.uniform(2.2, 3.2)
+    ratio = rng.uniform(1.03, 1.06) if alone else rng.uniform(2.2, 3.2)
     short = rng.uniform(0.6, 0.8) if alone else rng.uniform(0.24, 0.34)
     first_longer = rng.random() < 0.5
     lengths = (short * ratio, short) if first_longer else (short, short * ratio)
