@@ -1,7 +1,7 @@
 """Errors by audience: a user's mistake, a failure of the world outside, or (everything else) a bug.
 
 A `UserError` reaches the terminal as its message alone, one line a problem, with exit code 2.
-An `InfrastructureError` is recorded beside the question it befell and is never an answer or a reward.
+An `InfrastructureError` is recorded beside its question and is never an answer or a reward.
 Anything else is a bug and keeps its traceback.
 """
 

@@ -124,7 +124,7 @@ class TestPredictableMap:
     def test_goes_through_a_file(self, tmp_path: Path) -> None:
         path = write_json(tmp_path / "map.json", self.best.as_json())
         assert PredictableMap.load(path) == self.best
-        with pytest.raises(UserError, match="no map none.json"):
+        with pytest.raises(UserError, match=r"no map none\.json"):
             PredictableMap.load(tmp_path / "none.json")
 
     def test_is_fitted_on_cells(self) -> None:

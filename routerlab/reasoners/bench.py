@@ -1,4 +1,4 @@
-"""How many answers a second a model gives on this machine: `python -m routerlab.lalm.bench`.
+"""How many answers a second a model gives on this machine: `python -m routerlab.reasoners.bench`.
 
 Made-up clips and texts of the sizes of the quickstart's; only time is measured, not truth.
 """
