@@ -24,6 +24,7 @@ from routerlab.data.order import Order, OrderedLoader
 from routerlab.data.progress import Advance, progress
 from routerlab.data.readers import read_splits, read_truth
 from routerlab.data.sources import SYNTHAQA, Sizes, find_splits, synthaqa
+from routerlab.data.threads import one_thread
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import ProblemList, UserError
 from routerlab.oracle.cache import Cache
@@ -268,7 +269,8 @@ class RouterDataModule(LightningDataModule):
 
     def _fill_split(self, oracle: Oracle, split: str, questions: list[Question]) -> None:
         extra = (ALL_OUTPUTS,) if split in TEST_SPLITS and self.all_outputs else ()
-        table = oracle.fill(questions, (*oracle.actions, *extra))
+        with one_thread():  # the tools' processes are at work beside it
+            table = oracle.fill(questions, (*oracle.actions, *extra))
         if extra:
             right = table.correct[:, -1]
             self.together[split] = np.where(table.valid[:, -1], right, table.correct[:, 0])

@@ -44,7 +44,7 @@ class EmbeddedLALMModule(lightning.LightningModule):
     def __init__(
         self,
         sizes: Sizes | None = None,
-        out: str = "routerlab/embedded/lalm",
+        out: str = "runs/embedded-lalm",
         start: str = "",
         lr: float = 2e-3,
         weight_decay: float = 0.01,
