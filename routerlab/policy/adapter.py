@@ -110,7 +110,6 @@ def inject_lora(
         r=rank,
         lora_alpha=int(alpha),
         target_modules=targets(layers),
-        base_model_name_or_path=name,
         **tied,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
