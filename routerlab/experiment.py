@@ -65,6 +65,7 @@ def fit(
     with PeakMemory() as memory:
         with watch.part("fit"):
             trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+            _leave_a_checkpoint(trainer, folder)
         if not trainer.is_global_zero:
             return
         model.to(trainer.strategy.root_device)
@@ -72,6 +73,13 @@ def fit(
             controls = _controls(trainer, model, untrained, datamodule)
             write_json(folder / CONTROLS, controls)
         _conclude(folder, model, datamodule, controls, watch, memory)
+
+
+def _leave_a_checkpoint(trainer: Trainer, folder: Path) -> None:
+    """Save the end of a run too short for its own checkpoints: `test` needs one. On all ranks."""
+    saver: Any = trainer.checkpoint_callback
+    if saver is not None and not saver.best_model_path:
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
 
 
 def test(
