@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -302,13 +301,12 @@ def test_flip_rate_counts_answers_that_change(tmp_path: Path, questions: list[Qu
     assert world.flip_rate(table, share=0.0) == 0.0
 
 
-def test_reading_a_table_back_is_fast(tmp_path: Path) -> None:
-    """3,300 x 8 cells in 5 s of one core is 5,280 cells a second."""
+def test_reading_a_table_back_asks_nobody(tmp_path: Path) -> None:
     names = ("pitch", "chord", "tempo", "onsets", "loudness", "segments", "brightness")
     questions = make_questions(tmp_path / "audio", 250)
     oracle(tmp_path, pool=Bench(names)).fill(questions)
     again = oracle(tmp_path, pool=Bench(names))
-    start = time.process_time()
     again.fill(questions)
-    assert again.counters.cache_hits == 2000
-    assert 2000 / (time.process_time() - start) > 5280
+    counters = again.counters
+    assert counters.cache_hits == 2000
+    assert (counters.reasoner_calls, counters.tool_calls) == (0, 0)
