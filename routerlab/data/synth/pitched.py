@@ -33,6 +33,8 @@ INTERVALS = {
     "an octave": 12,
 }
 COARSE = ("a semitone", "a major third", "a fifth", "an octave")
+CHORDAL = ("organ", "string", "flute")
+"""Timbres whose partials leave a chord plain; where none is on offer, all are used."""
 QUALITIES = {
     "major": (0, 4, 7),
     "minor": (0, 3, 7),
@@ -158,7 +160,7 @@ def chord(rng: Generator, timbres: Sequence[str]) -> Draft:
     """The quality of a triad, struck together; in half the clips one note after another."""
     quality = pick(rng, list(QUALITIES))
     root = int(rng.integers(53, 65))
-    timbre = pick(rng, ("organ", "string", "flute") if timbres[0] != "accordion" else timbres)
+    timbre = pick(rng, [t for t in CHORDAL if t in timbres] or timbres)
     seconds = rng.uniform(2.0, 2.7)
     broken = rng.random() < 0.35
     length = seconds - 0.4
@@ -192,7 +194,7 @@ def key(rng: Generator, timbres: Sequence[str]) -> Draft:
     }
     seconds = rng.uniform(2.6, 3.0)
     beat = (seconds - 0.2) / 4
-    timbre = pick(rng, ("organ", "string", "flute") if timbres[0] != "accordion" else timbres)
+    timbre = pick(rng, [t for t in CHORDAL if t in timbres] or timbres)
     events = [
         (0.1 + k * beat, gain(tone(rng, tonic + d + 12, beat * 0.95, timbre), -5.0))
         for k, degree in enumerate((0, 5, 7, 0))
