@@ -85,16 +85,24 @@ class ToolCard:
         measures: what it measures, a short phrase.
         unit: the unit of its main value ("Hz and note name", "events").
         stops_at: where it stops being right; what it does not measure.
-        needs: packages or weights beyond the core, for `tools list`.
-        licence: of the algorithm or weights.
+        sees_choices: whether `run` is given the question's options too: `run(clip, choices)`. They
+            then enter the observation's cache key. The answer is never given.
+        needs: extras or packages beyond the core, as `pip install` names them ("routerlab[tools]").
+        licence: of the algorithm or weights; "" for routerlab's own, or not said.
     """
 
     name: str
     measures: str
     unit: str
     stops_at: str
-    needs: str = ""
-    licence: str = "Apache-2.0"
+    sees_choices: bool = False
+    needs: tuple[str, ...] = ()
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        """A card read from JSON has a list, one of an older file a text."""
+        needs = self.needs.split() if isinstance(self.needs, str) else self.needs
+        object.__setattr__(self, "needs", tuple(needs))
 
 
 @dataclass(frozen=True)

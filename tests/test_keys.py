@@ -46,7 +46,7 @@ class Ledger:
 
 LEDGER: dict[Callable[..., Any], Ledger] = {
     OutcomeFacts: Ledger("clip question choices order replicate tools reasoner", ""),
-    ObservationFacts: Ledger("clip tool version", ""),
+    ObservationFacts: Ledger("clip tool version choices", ""),
     # id enters through the order of a replicate's options only
     Question: Ledger(
         "question choices",
@@ -54,7 +54,8 @@ LEDGER: dict[Callable[..., Any], Ledger] = {
     ),
     # samples, rate and what was cut of them are what the fingerprint is of
     Clip: Ledger("fingerprint", "samples sample_rate cut_seconds path"),
-    ToolCard: Ledger("name", "measures unit stops_at needs licence"),
+    # the options enter ObservationFacts where a tool sees them
+    ToolCard: Ledger("name sees_choices", "measures unit stops_at needs licence"),
     # all but the name enter through the tool's version
     ToolSpec: Ledger("name tool class_path settings", ""),
     load_clip: Ledger("path sample_rate max_seconds", ""),
@@ -93,7 +94,7 @@ OTHER_OUTCOMES = {
     "reasoner": "r2",
 }
 OBSERVATION = ObservationFacts("c", "pitch", "1")
-OTHER_OBSERVATIONS = {"clip": "c2", "tool": "chord", "version": "2"}
+OTHER_OBSERVATIONS = {"clip": "c2", "tool": "chord", "version": "2", "choices": ("a", "b")}
 
 
 @pytest.mark.parametrize("name", OTHER_OUTCOMES)

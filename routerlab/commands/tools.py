@@ -51,9 +51,9 @@ def _list(args: argparse.Namespace) -> int:
         print(json.dumps(cards, indent=1))
         return 0
     for card in cards:
-        needs = f" Needs {card['needs']}." if card["needs"] else ""
+        needs = f" Needs {', '.join(card['needs'])}." if card["needs"] else ""
         print(f"{card['name']}: {card['measures']} [{card['unit']}]")
-        print(f"    stops at: {card['stops_at']}.{needs} {card['licence']}")
+        print(f"    stops at: {card['stops_at']}.{needs} {card['licence']}".rstrip())
     return 0
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,11 +26,13 @@ class ObservationFacts:
         clip: fingerprint of the decoded samples, so a moved or renamed file is the same clip.
         tool: the instance's name, which stands in the text.
         version: package version, revision and settings of the tool.
+        choices: what a tool that sees them was given, in the question's own order; () otherwise.
     """
 
     clip: str
     tool: str
     version: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class OutcomeFacts:
 
 
 def observation_key(facts: ObservationFacts) -> str:
-    """Key of one tool's output for one clip."""
-    return digest({"fact": "observation/1", **asdict(facts)})
+    """Key of one tool's output for one clip (and options, where the tool sees them)."""
+    seen = {"choices": facts.choices} if facts.choices else {}
+    plain = {"clip": facts.clip, "tool": facts.tool, "version": facts.version}
+    return digest({"fact": "observation/1", **plain, **seen})
 
 
 def outcome_key(facts: OutcomeFacts) -> str:

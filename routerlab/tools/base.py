@@ -12,7 +12,8 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,13 +34,16 @@ class Tool(ABC):
 
     A subclass sets `card` and `schema`, and writes `run`. `describe` may be written for a nicer
     text, `setup` for weights or tables (called once, before the first run, outside any limit).
-    Keyword arguments of `__init__` are the tool's settings, captured for the version.
+    A tool whose card says `sees_choices` writes `run(self, clip, choices)`; one whose model profits
+    from batches sets `batch_size` and writes `run_many`. Keyword arguments of `__init__` are the
+    tool's settings, captured for the version.
 
     Attributes:
         card: what it measures and where it stops.
         schema: key -> type (or tuple of types) of every value that `run` returns. An int passes
             for a float; add `type(None)` where "not found" is a possible value.
         revision: raise it when the same clip may give other values than before.
+        batch_size: most clips given to `run_many` at once; 1 where a batch does not pay.
         name: the action's name; the card's unless a recipe names the instance.
         settings: what `__init__` was given, defaults included.
     """
@@ -47,6 +51,7 @@ class Tool(ABC):
     card: ClassVar[ToolCard]
     schema: ClassVar[Mapping[str, Any]] = {}
     revision: ClassVar[int] = 0
+    batch_size: int = 1
 
     name: str
     settings: dict[str, Any]
@@ -65,8 +70,24 @@ class Tool(ABC):
         return tool
 
     @abstractmethod
-    def run(self, clip: Clip) -> dict[str, Any]:
-        """Values of one clip, with the keys of `schema`; None where something was not found."""
+    def run(self, clip: Clip, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Values of one clip, with the keys of `schema`; None where something was not found.
+
+        Write it as `run(self, clip)`, or, where the card says `sees_choices`, as
+        `run(self, clip, choices)` with the question's options (tuple of str, their own order).
+        """
+
+    def run_many(
+        self, clips: Sequence[Clip], choices: Sequence[tuple[str, ...]] = ()
+    ) -> list[dict[str, Any]]:
+        """Values of several clips, in their order. Override it where a model profits from a batch.
+
+        Args:
+            choices: one tuple a clip for a tool that sees them; () for any other.
+        """
+        if self.card.sees_choices:
+            return [self.run(*pair) for pair in zip(clips, choices, strict=True)]
+        return [self.run(clip) for clip in clips]
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """What the reasoner reads: at most 400 characters, with units."""
@@ -92,29 +113,64 @@ class Tool(ABC):
             f"{_source_mark(kind)} {settings}"
         )
 
-    def __call__(self, clip: Clip) -> Observation:
+    def __call__(self, clip: Clip, choices: Sequence[str] = ()) -> Observation:
         """Run, check against the schema, describe.
+
+        Args:
+            choices: the question's options; read only by a tool whose card says `sees_choices`.
 
         Raises:
             ToolError: kind "exception" or "memory" if `run` raised, "schema" if its values or its
-                text are not what was declared.
+                text are not what was declared, "refused" if it was not given what it needs.
         """
         self.prepare()
         start = time.perf_counter()
-        try:
-            values = plain(self.run(clip))
-            self._check(values)
+        given = (clip, self._seen(choices)) if self.card.sees_choices else (clip,)
+        with self._typed_errors():
+            values = plain(self.run(*given))
+        return self._observed(values, time.perf_counter() - start)
+
+    def call_many(
+        self, clips: Sequence[Clip], choices: Sequence[Sequence[str]] = ()
+    ) -> list[Observation]:
+        """Observations of several clips by one `run_many`; their time is shared evenly.
+
+        Raises:
+            ToolError: as `__call__`, for the whole batch: which clip is to blame is not known.
+        """
+        self.prepare()
+        start = time.perf_counter()
+        given = [self._seen(c) for c in choices] if self.card.sees_choices else []
+        with self._typed_errors():
+            rows = [plain(values) for values in self.run_many(clips, given)]
+        if len(rows) != len(clips):
+            raise ToolError("schema", f"{self.name}: {len(rows)} results of {len(clips)} clips")
+        each = (time.perf_counter() - start) / max(len(clips), 1)
+        return [self._observed(values, each) for values in rows]
+
+    def _seen(self, choices: Sequence[str]) -> tuple[str, ...]:
+        if not choices:
+            raise ToolError("refused", f"{self.name} needs the question's choices; none were given")
+        return tuple(choices)
+
+    def _observed(self, values: Any, seconds: float) -> Observation:
+        self._check(values)
+        with self._typed_errors():
             text = self.describe(values)
+        if not isinstance(text, str) or len(text) > MAX_TEXT:
+            raise ToolError("schema", f"{self.name}: describe() gave no str of <= {MAX_TEXT} chars")
+        return Observation(self.name, values, text, self.version, seconds=seconds)
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
         except ToolError:
             raise
         except MemoryError as err:
             raise ToolError("memory", f"{self.name} ran out of memory") from err
         except Exception as err:
             raise ToolError("exception", f"{self.name}: {type(err).__name__}: {err}") from err
-        if not isinstance(text, str) or len(text) > MAX_TEXT:
-            raise ToolError("schema", f"{self.name}: describe() gave no str of <= {MAX_TEXT} chars")
-        seconds = time.perf_counter() - start
-        return Observation(self.name, values, text, self.version, seconds=seconds)
 
     def _check(self, values: Any) -> None:
         problems = schema_problems(values, self.schema)
