@@ -98,7 +98,8 @@ def observed(
     with datamodule.pool() as pool:
         for chunk in _chunks(rows):
             called = [row for row in chunk if row["action"] != DIRECT]
-            jobs = [(datamodule.clip(questions[r["id"]]), (r["action"],)) for r in called]
+            asked = [(questions[row["id"]], row["action"]) for row in called]
+            jobs = [(datamodule.clip(q), (action,), q.choices) for q, action in asked]
             seen = {called[job]["id"]: outputs[0] for job, outputs in pool.observe_many(jobs)}
             for row in chunk:
                 output = seen.get(row["id"])

@@ -57,7 +57,7 @@ LEDGER: dict[Callable[..., Any], Ledger] = {
     # the options enter ObservationFacts where a tool sees them
     ToolCard: Ledger("name sees_choices", "measures unit stops_at needs licence"),
     # all but the name enter through the tool's version
-    ToolSpec: Ledger("name tool class_path settings", ""),
+    ToolSpec: Ledger("name tool class_path settings", "isolation timeout_s memory_mb"),
     load_clip: Ledger("path sample_rate max_seconds", ""),
     # lalm and revision enter through the hash of the model's files
     TransformersReasoner: Ledger(

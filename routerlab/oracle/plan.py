@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from routerlab.errors import UserError
 from routerlab.oracle.cache import Cache
@@ -26,6 +26,9 @@ from routerlab.types import ALL_OUTPUTS, DIRECT, Clip, Observation, Outcome, Que
 
 _JOBS_A_COMMIT = 32
 
+Asked: TypeAlias = tuple[Clip, tuple[str, ...]] | tuple[Clip, tuple[str, ...], tuple[str, ...]]
+"""A clip, the tools' names and, only for tools that see them, the question's options."""
+
 
 class Pool(Protocol):
     """What the oracle needs of a pool of tools."""
@@ -40,9 +43,7 @@ class Pool(Protocol):
         """Version of each tool by name."""
         ...
 
-    def observe_many(
-        self, jobs: Sequence[tuple[Clip, tuple[str, ...]]]
-    ) -> Iterator[tuple[int, list[Observation]]]:
+    def observe_many(self, jobs: Sequence[Asked]) -> Iterator[tuple[int, list[Observation]]]:
         """(index of a job, one observation a name asked), in any order of jobs."""
         ...
 
@@ -76,6 +77,21 @@ class Row:
         return tuple(action for action in self.actions if action not in self.outcomes)
 
 
+@dataclass
+class _Work:
+    """One job of the pool, and the rows that wait for what it says."""
+
+    clip: Clip
+    choices: tuple[str, ...]
+    names: dict[str, None] = field(default_factory=dict)
+    sharing: list[Row] = field(default_factory=list)
+
+    @property
+    def job(self) -> Asked:
+        names = tuple(self.names)
+        return (self.clip, names, self.choices) if self.choices else (self.clip, names)
+
+
 class Planner:
     """Looks up, decodes and observes; holds no state but the cache's.
 
@@ -92,6 +108,7 @@ class Planner:
         self.pool = pool
         self.versions = dict(pool.versions)
         self.tools = tuple(card.name for card in pool.cards)
+        self.seeing = frozenset(card.name for card in pool.cards if card.sees_choices)
         self.tool_calls = 0
         self._settings: Mapping[str, Any] | None = getattr(load, "settings", None)
 
@@ -186,7 +203,8 @@ class Planner:
                 rows[i].observations[name] = observation_of(known[key])
 
     def _observation_key(self, row: Row, name: str) -> str:
-        return observation_key(ObservationFacts(row.fingerprint, name, self.versions[name]))
+        version, choices = self.versions[name], self._given(row, name)
+        return observation_key(ObservationFacts(row.fingerprint, name, version, choices))
 
     def _unseen(self, row: Row) -> tuple[str, ...]:
         needed = {name for action in row.open for name in self.tools_of(action)}
@@ -195,25 +213,41 @@ class Planner:
     # -- tools --------------------------------------------------------------------------------
 
     def _observe(self, rows: Sequence[Row]) -> None:
-        """Run the missing tools, each once a clip, and remember what they said in batches."""
-        wanted: dict[str, tuple[Clip, dict[str, None], list[Row]]] = {}
-        for row in rows:
-            if row.clip is not None and (unseen := self._unseen(row)):
-                _, names, sharing = wanted.setdefault(row.fingerprint, (row.clip, {}, []))
-                names.update(dict.fromkeys(unseen))
-                sharing.append(row)
-        jobs = [(clip, tuple(names)) for clip, names, _ in wanted.values()]
-        sharers = [sharing for *_, sharing in wanted.values()]
+        """Run the missing tools, each once a clip (and options, where it sees them).
+
+        What they said is remembered in batches.
+        """
+        wanted = self._wanted(rows)
+        jobs = [work.job for work in wanted]
         for batch in _batched(self.pool.observe_many(jobs) if jobs else (), _JOBS_A_COMMIT):
             facts = {}
             for job, observations in batch:
                 self.tool_calls += len(observations)
-                for row in sharers[job]:
+                for row in wanted[job].sharing:
                     row.observations.update({o.tool: o for o in observations})
                 lasting = [o for o in observations if is_lasting(o)]
-                row = sharers[job][0]
+                row = wanted[job].sharing[0]
                 facts.update({self._observation_key(row, o.tool): o for o in lasting})
             self.cache.put_many({key: observation_row(o) for key, o in facts.items()})
+
+    def _wanted(self, rows: Sequence[Row]) -> list[_Work]:
+        """The missing runs: one a clip for all plain tools, one a clip and options for the rest."""
+        wanted: dict[tuple[str, tuple[str, ...]], _Work] = {}
+        for row in rows:
+            if row.clip is None:
+                continue
+            for name in self._unseen(row):
+                choices = self._given(row, name)
+                place = (row.fingerprint, choices)
+                work = wanted.setdefault(place, _Work(row.clip, choices))
+                work.names[name] = None
+                if not work.sharing or work.sharing[-1] is not row:
+                    work.sharing.append(row)
+        return list(wanted.values())
+
+    def _given(self, row: Row, name: str) -> tuple[str, ...]:
+        """What a tool is given beside the clip: the options if its card says so, never the gold."""
+        return row.question.choices if name in self.seeing else ()
 
     def _settle_errors(self, rows: Sequence[Row], replicate: int) -> None:
         """Actions that need an observation which is an error have an outcome: a tool error."""

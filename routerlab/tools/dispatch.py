@@ -1,7 +1,9 @@
 """Deals jobs to worker processes and holds them to their limits: the engine of `ToolPool`.
 
 One thread runs `Dispatcher.run` at a time. It owns the workers, waits on their connections, and
-turns time-outs, deaths and excess memory into observations.
+turns time-outs, deaths and excess memory into observations. A worker takes one job, or several
+where a tool profits from a batch; a batch that is lost is run again one by one, so that the clip at
+fault is known.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, Pipe, wait
-from subprocess import Popen, TimeoutExpired
+from dataclasses import asdict
+from multiprocessing.connection import Pipe, wait
+from subprocess import TimeoutExpired
 from threading import Event
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from routerlab.errors import InfrastructureError
 from routerlab.tools import processes
+from routerlab.tools.jobs import Job, Limits, Step, Worker, clip_header, limits_of, steps_of
+from routerlab.tools.local import LocalTools
 from routerlab.tools.specs import ToolSpec
 from routerlab.tools.worker import BOOT
-from routerlab.types import Clip, Observation
+from routerlab.types import Observation
 
 SETUP_S = 300.0
 """Limit of importing and of each tool's `setup`: the first run on a machine compiles numba code."""
@@ -33,49 +37,14 @@ _TICK_S = 0.1
 Emit: TypeAlias = Callable[[Any], None]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Seconds a tool call and MiB a process."""
-
-    timeout_s: float
-    memory_mb: int
-
-
-@dataclass
-class Job:
-    """A clip, the tools asked for, and what they have said so far."""
-
-    index: int
-    clip: Clip
-    names: tuple[str, ...]
-    done: dict[int, Observation] = field(default_factory=dict)
-
-    @property
-    def left(self) -> list[int]:
-        """Positions in `names` still without an observation."""
-        return [i for i in range(len(self.names)) if i not in self.done]
-
-
-@dataclass(eq=False)
-class Worker:
-    """One process. `tool` is what it sets up or runs now; `job` what it works on."""
-
-    process: Popen[bytes]
-    pool: Connection
-    mark: str
-    deadline: float
-    state: Literal["starting", "idle", "busy"] = "starting"
-    tool: str = ""
-    job: Job | None = None
-    waiting: deque[int] = field(default_factory=deque)
-    since: float = 0.0
-
-
 class Dispatcher:
     """Workers, kept between runs, and the rules that end them.
 
     Args:
+        specs: the tools that run in processes.
         mark: random, carried by every process of this pool.
+        batches: name -> most clips of one call.
+        local: the tools that run in this process.
     """
 
     def __init__(
@@ -86,6 +55,9 @@ class Dispatcher:
         size: int,
         limits: Limits,
         mark: str,
+        *,
+        batches: Mapping[str, int],
+        local: LocalTools,
     ) -> None:
         self.size = size
         self.calls = 0
@@ -94,12 +66,17 @@ class Dispatcher:
         self._trusted = tuple(trusted)
         self._limits = limits
         self._mark = mark
+        self._local = local
+        self._batches = {spec.name: batches.get(spec.name, 1) for spec in specs}
+        self._limits_of = {spec.name: limits_of(spec, limits) for spec in specs}
         self._workers: list[Worker] = []
         self._started = 0
         self._broken: dict[str, str] = {}
 
     def start(self, wanted: int) -> None:
         """Bring the number of processes to `wanted` (at most `size`)."""
+        if not self._specs:
+            return
         for _ in range(min(wanted, self.size) - len(self._workers)):
             self._workers.append(self._spawn())
 
@@ -141,56 +118,73 @@ class Dispatcher:
                 if job is not None:
                     again.append(job)
             self._deal(again, emit)
-            if exhausted and not again and not any(w.job for w in self._workers):
+            if exhausted and not again and not any(w.jobs for w in self._workers):
                 return
             self._listen(again, emit)
             self._enforce(again, emit)
 
     def _free(self) -> int:
-        """Jobs worth holding ready: one for each process that is not busy, or not yet there."""
-        return self.size - sum(worker.state == "busy" for worker in self._workers)
+        """Jobs worth holding ready: a batch for each process that is not busy, or not there."""
+        free = self.size - sum(worker.state == "busy" for worker in self._workers)
+        return free * max(self._batches.values(), default=1)
 
     def _deal(self, again: deque[Job], emit: Emit) -> None:
         for job in [job for job in again if self._settle(job, emit)]:
             again.remove(job)
-        for worker in self._workers:
-            if again and worker.state == "idle":
-                self._give(worker, again.popleft())
+        idle = [worker for worker in self._workers if worker.state == "idle"]
+        for left, worker in zip(range(len(idle), 0, -1), idle, strict=True):
+            if again:
+                self._give(worker, self._batch(again, left))
         starting = sum(worker.state == "starting" for worker in self._workers)
         if len(again) > starting:
             self.start(len(self._workers) + len(again) - starting)
 
+    def _batch(self, again: deque[Job], idle: int) -> list[Job]:
+        """The next jobs of one worker: its share of them, as many as its tools may take at once."""
+        first = again.popleft()
+        most = max(self._batches[first.names[i]] for i in first.left)
+        wanted = 1 if first.alone else min(most, -(-(len(again) + 1) // idle))
+        return [first, *(again.popleft() for _ in range(wanted - 1))]
+
     def _settle(self, job: Job, emit: Emit) -> bool:
-        """Answer for broken tools; emit the job if nothing is left of it."""
+        """Answer for broken tools, call those of this process; emit a job with nothing left."""
         for i in job.left:
             if job.names[i] in self._broken:
                 job.done[i] = self._failed(job.names[i], self._broken[job.names[i]])
+            elif job.names[i] in self._local:
+                job.done[i] = self._local.observe(job.names[i], job.clip, job.choices)
+                self.calls += 1
         if job.left:
             return False
         emit((job.index, [job.done[i] for i in range(len(job.names))]))
         return True
 
-    def _give(self, worker: Worker, job: Job) -> None:
-        worker.state, worker.job, worker.waiting = "busy", job, deque(job.left)
+    def _give(self, worker: Worker, jobs: list[Job]) -> None:
+        worker.state, worker.jobs = "busy", jobs
+        worker.steps = deque(steps_of(jobs, self._batches))
         self._expect(worker)
-        clip = {k: getattr(job.clip, k) for k in ("sample_rate", "fingerprint", "cut_seconds")}
         header = {
-            "clip": {**clip, "path": job.clip.path},
-            "names": [job.names[i] for i in job.left],
+            "clips": [clip_header(job.clip) for job in jobs],
+            "choices": [job.choices for job in jobs],
+            "steps": [[s.tool, [at for at, _ in s.places], self._timeout(s)] for s in worker.steps],
         }
         try:
             worker.pool.send_bytes(json.dumps(header).encode())
-            worker.pool.send_bytes(np.ascontiguousarray(job.clip.samples, np.float32).tobytes())
+            for job in jobs:
+                samples = np.ascontiguousarray(job.clip.samples, np.float32)
+                worker.pool.send_bytes(samples.tobytes())
         except OSError:
             # It died while idle; listening finds its closed connection.
             return
 
     def _expect(self, worker: Worker) -> None:
-        """Start the clock of the next tool of a busy worker."""
-        assert worker.job is not None
-        worker.tool = worker.job.names[worker.waiting[0]]
+        """Start the clock of the next step of a busy worker."""
+        worker.tool = worker.steps[0].tool
         worker.since = time.monotonic()
-        worker.deadline = worker.since + self._limits.timeout_s
+        worker.deadline = worker.since + self._timeout(worker.steps[0])
+
+    def _timeout(self, step: Step) -> float:
+        return self._limits_of[step.tool].timeout_s * len(step.places)
 
     def _listen(self, again: deque[Job], emit: Emit) -> None:
         by_connection = {worker.pool: worker for worker in self._workers}
@@ -212,49 +206,59 @@ class Dispatcher:
                 worker.tool, worker.deadline = message["tool"], time.monotonic() + SETUP_S
             case "ready":
                 worker.state, worker.tool = "idle", ""
+                worker.base_mb = processes.weight_mb(worker.process.pid)
                 self._broken |= message["failed"]
             case "result":
-                self._result(worker, Observation(**message["observation"]), again, emit)
+                seen = [Observation(**row) for row in message["observations"]]
+                self._result(worker, seen, again, emit)
             case "refused":
                 raise InfrastructureError(f"tools: no worker can start: {message['message']}")
 
     def _result(
-        self, worker: Worker, observation: Observation, again: deque[Job], emit: Emit
+        self, worker: Worker, observations: list[Observation], again: deque[Job], emit: Emit
     ) -> None:
-        assert worker.job is not None
-        job = worker.job
-        self.calls += 1
-        job.done[worker.waiting.popleft()] = observation
+        self.calls += len(observations)
+        step = worker.steps.popleft()
+        for (at, place), observation in zip(step.places, observations, strict=True):
+            worker.jobs[at].done[place] = observation
         # What a MemoryError leaves behind is anyone's guess: a fresh process is cheap.
-        if observation.error.startswith("memory:"):
+        if any(observation.error.startswith("memory:") for observation in observations):
             self._end(worker)
-            again.append(job)
-        elif worker.waiting:
+            again.extend(worker.jobs)
+        elif worker.steps:
             self._expect(worker)
         else:
-            worker.state, worker.job, worker.tool = "idle", None, ""
-            self._settle(job, emit)
+            done, worker.jobs = worker.jobs, []
+            worker.state, worker.tool = "idle", ""
+            for job in done:
+                self._settle(job, emit)
 
     def _enforce(self, again: deque[Job], emit: Emit) -> None:
         now = time.monotonic()
         for worker in [w for w in self._workers if w.state != "idle"]:
             if now > worker.deadline:
-                limit = SETUP_S if worker.state == "starting" else self._limits.timeout_s
+                busy = worker.state == "busy"
+                limit = self._timeout(worker.steps[0]) if busy else SETUP_S
                 self._lost(worker, f"timeout: no answer within {limit:g} s", again, emit)
             elif worker.state == "busy" and now - worker.since > _TICK_S:
-                weight = processes.weight_mb(worker.process.pid)
-                if weight > self._limits.memory_mb:
-                    text = f"memory: {weight:.0f} MiB, {self._limits.memory_mb} are allowed"
+                weight = processes.weight_mb(worker.process.pid) - worker.base_mb
+                allowed = self._limits_of[worker.tool].memory_mb
+                if weight > allowed:
+                    text = f"memory: {weight:.0f} MiB, {allowed} are allowed"
                     self._lost(worker, text, again, emit)
 
     def _lost(self, worker: Worker, error: str, again: deque[Job], emit: Emit) -> None:
-        """Blame the tool that was at work, end the process, put the rest of the job back."""
+        """Blame the tool that was at work, end the process, put the rest of its jobs back."""
         self._end(worker)
-        if worker.job is not None:
-            self.calls += 1
-            job, at = worker.job, worker.waiting[0]
-            job.done[at] = self._failed(worker.tool, error)
-            again.append(job)
+        if worker.jobs:
+            step = worker.steps[0]
+            if len(step.places) == 1:
+                ((at, place),) = step.places
+                self.calls += 1
+                worker.jobs[at].done[place] = self._failed(step.tool, error)
+            for at, _ in step.places:
+                worker.jobs[at].alone = len(step.places) > 1 or worker.jobs[at].alone
+            again.extend(worker.jobs)
         elif worker.state == "starting":
             if not worker.tool:
                 raise InfrastructureError(f"tools: a worker could not start ({error})")

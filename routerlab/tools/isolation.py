@@ -13,13 +13,18 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from routerlab.errors import ProblemList
-from routerlab.tools.dispatch import Dispatcher, Job, Limits
+from routerlab.tools.dispatch import Dispatcher
+from routerlab.tools.jobs import Job, Limits
+from routerlab.tools.local import LocalTools
 from routerlab.tools.specs import ToolSpec, build_tool, check_specs, instance_card
 from routerlab.trust import TrustedImports
 from routerlab.types import Clip, Observation, ToolCard
+
+Asked: TypeAlias = tuple[Clip, tuple[str, ...]] | tuple[Clip, tuple[str, ...], tuple[str, ...]]
+"""A clip, the tools' names and, where one of them sees them, the question's options."""
 
 
 class ToolPool:
@@ -33,7 +38,8 @@ class ToolPool:
         trusted: packages and files whose code may run (see `routerlab.trust`).
         workers: processes; 0 for one a core.
         timeout_s: limit of one call of one tool. Importing and `setup()` are outside it.
-        memory_mb: limit of one process with its children, beyond which it is ended.
+        memory_mb: how far one process with its children may grow beyond what its tools hold after
+            `setup()`; then it is ended. A spec may set both for its tool.
 
     Attributes:
         cards: one a tool, in the recipe's order, under the instances' names.
@@ -63,8 +69,16 @@ class ToolPool:
         self.versions = {tool.name: tool.version for tool in tools}
         limits = Limits(timeout_s=timeout_s, memory_mb=memory_mb)
         mark = secrets.token_hex(16)
+        batches = {tool.name: tool.batch_size for tool in tools}
         self._dispatcher = Dispatcher(
-            tuple(specs), self.versions, trust.trusted, workers or cores(), limits, mark
+            [spec for spec in specs if spec.isolation == "process"],
+            self.versions,
+            trust.trusted,
+            workers or cores(),
+            limits,
+            mark,
+            batches=batches,
+            local=LocalTools(specs, tools, timeout_s),
         )
         self._busy = threading.Lock()
         self._finalizer = weakref.finalize(self, self._dispatcher.close)
@@ -82,9 +96,7 @@ class ToolPool:
             finally:
                 self._busy.release()
 
-    def observe_many(
-        self, jobs: Iterable[tuple[Clip, tuple[str, ...]]]
-    ) -> Iterator[tuple[int, list[Observation]]]:
+    def observe_many(self, jobs: Iterable[Asked]) -> Iterator[tuple[int, list[Observation]]]:
         """(job's index, one Observation per asked name), as jobs finish.
 
         Jobs are taken and run ahead of the consumer, by a thread of the pool: an iterable that
@@ -96,10 +108,13 @@ class ToolPool:
         with self._busy:
             yield from self._observe(jobs)
 
-    def observe(self, clip: Clip, names: Sequence[str] = ()) -> list[Observation]:
+    def observe(
+        self, clip: Clip, names: Sequence[str] = (), choices: Sequence[str] = ()
+    ) -> list[Observation]:
         """The observations of one clip: of the named tools, or of all."""
         asked = tuple(names) or tuple(card.name for card in self.cards)
-        return next(observations for _, observations in self.observe_many([(clip, asked)]))
+        jobs = [(clip, asked, tuple(choices))]
+        return next(observations for _, observations in self.observe_many(jobs))
 
     def close(self) -> None:
         """End every process of the pool, and all that they started."""
@@ -111,12 +126,10 @@ class ToolPool:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _observe(
-        self, jobs: Iterable[tuple[Clip, tuple[str, ...]]]
-    ) -> Iterator[tuple[int, list[Observation]]]:
+    def _observe(self, jobs: Iterable[Asked]) -> Iterator[tuple[int, list[Observation]]]:
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stop = threading.Event()
-        todo = (Job(i, clip, self._known(names)) for i, (clip, names) in enumerate(jobs))
+        todo = (Job(i, job[0], self._known(job[1]), *job[2:]) for i, job in enumerate(jobs))
         thread = threading.Thread(
             target=self._dispatcher.run, args=(todo, results.put, stop), daemon=True
         )

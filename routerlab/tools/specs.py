@@ -19,6 +19,9 @@ from routerlab.tools.registry import construct, find_tool, known_tools
 from routerlab.trust import TrustedImports
 from routerlab.types import ALL_OUTPUTS, DIRECT, ToolCard
 
+ISOLATION = ("process", "thread", "none")
+"""Where a tool may run."""
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
 
@@ -31,12 +34,20 @@ class ToolSpec:
         tool: a registered tool's name; the spec's own name if neither this nor `class_path` is set.
         class_path: "module.Class" of a trusted module, instead of `tool`.
         settings: keyword arguments of the tool.
+        isolation: where it runs. "process": a worker that is ended at its limit. "thread": a thread
+            of this process; at its limit it is given up and not called again. "none": right here,
+            without limits.
+        timeout_s: limit of one call in seconds; None for the pool's.
+        memory_mb: MiB that a call may take; None for the pool's. Held for "process" only.
     """
 
     name: str
     tool: str = ""
     class_path: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    isolation: str = "process"
+    timeout_s: float | None = None
+    memory_mb: int | None = None
 
 
 def check_specs(specs: Sequence[ToolSpec]) -> list[str]:
@@ -57,11 +68,25 @@ def check_specs(specs: Sequence[ToolSpec]) -> list[str]:
             )
     known = known_tools()
     for spec in specs:
+        problems += _limit_problems(spec)
         wanted = spec.tool or spec.name
         if spec.tool and spec.class_path:
             problems.append(f"tools: {spec.name}: give `tool` or `class_path`, not both.")
         elif not spec.class_path and wanted not in known:
             problems.append(unknown("tools: no tool", wanted, known))
+    return problems
+
+
+def _limit_problems(spec: ToolSpec) -> list[str]:
+    problems = []
+    if spec.isolation not in ISOLATION:
+        problems.append(
+            f"tools: {spec.name}: isolation is {spec.isolation!r}. Allowed: {', '.join(ISOLATION)}."
+        )
+    for key in ("timeout_s", "memory_mb"):
+        limit = getattr(spec, key)
+        if limit is not None and (isinstance(limit, str) or not limit > 0):
+            problems.append(f"tools: {spec.name}: {key} is {limit!r}. Give a number above 0.")
     return problems
 
 

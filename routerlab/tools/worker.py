@@ -1,8 +1,8 @@
 """The process in which tools run. It imports no torch and speaks JSON with its pool.
 
-    pool -> worker   specs and limits, once; then a job a time: header (JSON), samples (bytes)
-    worker -> pool   {"at": "setup", "tool"} a tool, {"at": "ready", "failed"}; then, a job,
-                     {"at": "result", "observation"} a tool
+    pool -> worker   specs and limits, once; then some jobs a time: header (JSON), samples of each
+    worker -> pool   {"at": "setup", "tool"} a tool, {"at": "ready", "failed"}; then, a step,
+                     {"at": "result", "observations"} a step
 
 Its pool enforces the limits from outside (`isolation`); the ones set here are a second net.
 """
@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
@@ -47,10 +47,12 @@ def main(fd: int) -> None:
         except UserError as err:
             _send(pool, {"at": "refused", "message": str(err)})
             return
-        _limit_memory(order["memory_mb"])
+        memory_mb = {s["name"]: s["memory_mb"] or order["memory_mb"] for s in order["specs"]}
+        base = _mapped()
+        allowed = {name: base + limit * 2**20 for name, limit in memory_mb.items()}
         _send(pool, {"at": "ready", "failed": failed})
         while True:
-            _serve(pool, tools, order["timeout_s"])
+            _serve(pool, tools, allowed)
 
 
 def _prepare(order: Mapping[str, Any], pool: Connection) -> tuple[dict[str, Tool], dict[str, str]]:
@@ -70,22 +72,34 @@ def _prepare(order: Mapping[str, Any], pool: Connection) -> tuple[dict[str, Tool
     return tools, failed
 
 
-def _serve(pool: Connection, tools: Mapping[str, Tool], timeout_s: float) -> None:
+def _serve(pool: Connection, tools: Mapping[str, Tool], allowed: Mapping[str, int]) -> None:
     job = json.loads(pool.recv_bytes())
-    samples = np.frombuffer(bytearray(pool.recv_bytes()), dtype=np.float32)
-    clip = Clip(samples, **job["clip"])
-    for name in job["names"]:
+    clips = [
+        Clip(np.frombuffer(bytearray(pool.recv_bytes()), dtype=np.float32), **row)
+        for row in job["clips"]
+    ]
+    for name, places, limit_s in job["steps"]:
+        _limit_memory(allowed[name])
         # If the pool is gone and a tool holds the interpreter, the kernel ends it.
-        signal.setitimer(signal.ITIMER_REAL, 1.5 * timeout_s + 5.0)
-        observation = _observe(tools[name], clip)
+        signal.setitimer(signal.ITIMER_REAL, 1.5 * limit_s + 5.0)
+        given = [(clips[at], tuple(job["choices"][at])) for at in places]
+        observations = observe(tools[name], given)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-        _send(pool, {"at": "result", "observation": asdict(observation)})
+        _send(pool, {"at": "result", "observations": [asdict(o) for o in observations]})
 
 
-def _observe(tool: Tool, clip: Clip) -> Observation:
+def observe(tool: Tool, given: Sequence[tuple[Clip, tuple[str, ...]]]) -> list[Observation]:
+    """One observation a (clip, choices), errors included; in one batch, or else one by one."""
+    if len(given) > 1:
+        with contextlib.suppress(ToolError):
+            return tool.call_many([clip for clip, _ in given], [seen for _, seen in given])
+    return [_observe_one(tool, clip, choices) for clip, choices in given]
+
+
+def _observe_one(tool: Tool, clip: Clip, choices: tuple[str, ...]) -> Observation:
     start = time.perf_counter()
     try:
-        return tool(clip)
+        return tool(clip, choices)
     except ToolError as err:
         # Bounded: an exception's text may quote a whole array.
         error = f"{err.kind}: {err}"[:500]
@@ -97,18 +111,20 @@ def _send(pool: Connection, message: Mapping[str, Any]) -> None:
     pool.send_bytes(json.dumps(message).encode())
 
 
-def _limit_memory(memory_mb: int) -> None:
-    """Refuse address space beyond what is mapped now plus the limit, where the system can."""
-    try:
+def _mapped() -> int:
+    """Bytes of address space in use."""
+    import psutil
+
+    return int(psutil.Process().memory_info().vms)
+
+
+def _limit_memory(allowed: int) -> None:
+    """Refuse address space beyond so many bytes, where the system can."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        import psutil
-
-        mapped = psutil.Process().memory_info().vms
-        limit = mapped + memory_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (ImportError, ValueError, OSError):
-        return
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, most))
 
 
 def _die_with(parent: int) -> None:
