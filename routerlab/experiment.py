@@ -47,6 +47,9 @@ from routerlab.stages import predict
 __all__ = ["fit", "make_predictable", "predict", "survey", "test"]
 
 CONTROLS = "controls.json"
+COSTS = ("counters", "seconds", "peak_rss_mb")
+"""Keys of `results.json` that say what a command cost."""
+
 PREDICTABLE_SEED = 90_001
 """No recipe should draw its data from this seed: the map must not have seen the test split."""
 
@@ -89,14 +92,18 @@ def test(
     ckpt_path: str | None = None,  # noqa: PT028 - a command, not a test
     **_: Any,
 ) -> None:
-    """The table of a trained run, computed again; controls are those that its fit left."""
+    """The table of a trained run, computed again; controls are those that its fit left.
+
+    What the fit cost stays in `results.json`; what this cost stands there under `tested`.
+    """
     watch, folder = Stopwatch(), Path(trainer.default_root_dir)
+    fitted = kept_costs(folder)
     with PeakMemory() as memory:
         datamodule.prepare_data()
         datamodule.setup("test")
         restore(model, datamodule, ckpt_path)
         controls = kept_controls(folder)
-        _conclude(folder, model, datamodule, controls, watch, memory)
+        _conclude(folder, model, datamodule, controls, watch, memory, fitted)
 
 
 def survey(trainer: Trainer, model: LightningModule, datamodule: RouterDataModule) -> None:
@@ -172,6 +179,15 @@ def kept_controls(folder: Path) -> dict[str, Any]:
     return kept
 
 
+def kept_costs(folder: Path) -> dict[str, Any]:
+    """What a fit that ended cost, as its results say; {} where there are none."""
+    try:
+        results = json.loads((folder / files.RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: results[name] for name in COSTS if name in results}
+
+
 def _test_tables(datamodule: RouterDataModule) -> dict[str, Any]:
     return {s: datamodule.tables[s] for s in TEST_SPLITS if s in datamodule.tables}
 
@@ -186,8 +202,13 @@ def _conclude(
     controls: Mapping[str, Any],
     watch: Stopwatch,
     memory: PeakMemory,
+    fitted: Mapping[str, Any] | None = None,
 ) -> None:
-    """Evaluate on the test splits, print the tables, write the files."""
+    """Evaluate on the test splits, print the tables, write the files.
+
+    Args:
+        fitted: what the fit cost, when this comes after it in a process of its own.
+    """
     evaluations: dict[str, Evaluation] = {}
     routes: dict[str, Probabilities] = {}
     with watch.part("test"):
@@ -201,14 +222,13 @@ def _conclude(
             main |= findings(model, datamodule, evaluations["test"], routes["test"])
     for split, evaluation in evaluations.items():
         final_grid(evaluation, split).show(Console())
-    results = main | {
-        "gate": gate(datamodule),
-        "seed": _seed(),
-        "lalm": datamodule.lalm,
+    costs = {
         "counters": datamodule.counters,
         "seconds": _seconds(watch, datamodule),
         "peak_rss_mb": memory.mb,
     }
+    facts = {"gate": gate(datamodule), "seed": _seed(), "lalm": datamodule.lalm}
+    results = main | facts | (costs | fitted | {"tested": costs} if fitted else costs)
     rows = [r for s, e in evaluations.items() for r in files.prediction_rows(s, e, routes[s])]
     write_json(folder / files.MANIFEST, _manifest(folder, model, datamodule))
     per_question = files.scores(evaluations, files.data_hash(datamodule.files))

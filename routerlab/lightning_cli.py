@@ -38,6 +38,8 @@ _NOT_FOR_USERS = (
     r"Checkpoint directory .* exists and is not empty",
     # Clips are decoded once and kept: worker processes would each keep their own.
     r"The '\w+_dataloader' does not have many workers",
+    # To go on from a checkpoint is to go on after its step.
+    r"Using ModelCheckpoint with manual optimization",
 )
 
 _AROUND_LIGHTNING = ("fit", "test", "predict")

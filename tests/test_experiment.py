@@ -129,7 +129,12 @@ def test_test_computes_the_same_table_again_without_training(world: World) -> No
     after = world.json("results.json")
     assert after["accuracy"] == before["accuracy"]
     assert after["ood"]["ci95"] == before["ood"]["ci95"]
-    assert after["counters"]["reasoner_calls"] == after["counters"]["tool_calls"] == 0
+    cost = after["tested"]["counters"]
+    assert cost["reasoner_calls"] == cost["tool_calls"] == 0
+    # What the fit cost is still told, also by `summary`.
+    for name in experiment.COSTS:
+        assert after[name] == before[name]
+    assert after["seconds"]["train"] > 0 == after["tested"]["seconds"]["train"]
 
 
 def test_controls_of_other_questions_are_not_reused(world: World, tmp_path: Path) -> None:
