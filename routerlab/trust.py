@@ -10,9 +10,10 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
+from typing import Any
 
 from routerlab.errors import ProblemList, UserError
 
@@ -25,7 +26,7 @@ class TrustedImports:
 
     Args:
         trusted: package names, or paths of Python files; a file `./my_tools.py` is the module
-            `my_tools` in class paths.
+            `my_tools` in class paths. Any other path is a program that a `command` tool may run.
 
     Raises:
         ProblemList: an entry that is neither, or a file that is not there.
@@ -33,8 +34,16 @@ class TrustedImports:
 
     def __init__(self, trusted: Sequence[str] = ()) -> None:
         self.files = {Path(t).stem: Path(t).resolve() for t in trusted if t.endswith(".py")}
-        self.packages = tuple(t for t in trusted if not t.endswith(".py"))
+        others = [t for t in trusted if not t.endswith(".py")]
+        # Not resolved: a virtual environment's python is a link to one that knows nothing of it.
+        self.programs = tuple(os.path.abspath(t) for t in others if os.sep in t)
+        self.packages = tuple(t for t in others if os.sep not in t)
         problems = [f"--trust {f}: no such file." for f in self.files.values() if not f.is_file()]
+        problems += [
+            f"--trust {p}: no such program."
+            for p in self.programs
+            if not (os.path.isfile(p) and os.access(p, os.X_OK))
+        ]
         problems += [
             f"--trust {p}: neither a package's name nor a path that ends in .py."
             for p in self.packages
@@ -46,7 +55,7 @@ class TrustedImports:
     @property
     def trusted(self) -> tuple[str, ...]:
         """What was given, files as absolute paths: fit for another process."""
-        return (*self.packages, *(str(file) for file in self.files.values()))
+        return (*self.packages, *(str(file) for file in self.files.values()), *self.programs)
 
     def resolve(self, class_path: str) -> type:
         """The class of `module.Class`.
@@ -65,6 +74,37 @@ class TrustedImports:
         # `routerlab.audio.Path` would otherwise reach whatever an allowed module imports.
         self._demand(found.__module__, class_path)
         return found
+
+    def resolve_function(self, path: str) -> Callable[..., Any]:
+        """The function of `./file.py:name` or `package.module.name`.
+
+        Raises:
+            UserError: not trusted (then nothing has been imported), or no such function.
+        """
+        place, _, name = path.rpartition(":") if ":" in path else path.rpartition(".")
+        if not place or not name:
+            raise UserError(f"function {path!r}: give ./FILE.py:NAME or PACKAGE.MODULE.NAME.")
+        module = Path(place).stem if place.endswith(".py") else place
+        if place.endswith(".py") and self.files.get(module) != Path(place).resolve():
+            raise UserError(
+                f"function {path!r}: {place} is not trusted and was not imported. If you trust its "
+                f"code: --trust {place}."
+            )
+        self._demand(module, path)
+        found = getattr(self._import(module, path), name, None)
+        if not isinstance(found, FunctionType):
+            raise UserError(f"function {path!r}: {module} has no function {name!r}.")
+        self._demand(found.__module__, path)
+        return found
+
+    def demand_program(self, path: str) -> None:
+        """Refuse a program that the user did not name."""
+        if os.path.abspath(path) not in self.programs:
+            allowed = ", ".join(self.programs) or "none"
+            raise UserError(
+                f"tools: the program {path} is not trusted and was not run. Allowed: {allowed}. If "
+                f"you trust what the recipe does with it: --trust {path}."
+            )
 
     def import_all(self) -> None:
         """Import every trusted file and package, so that their `@register_tool` runs."""

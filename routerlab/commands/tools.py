@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,6 +36,7 @@ def _parser() -> Parser:
     run.add_argument("name", help="a known tool, or the class path of one of your own")
     run.add_argument("audio", help="a sound file")
     run.add_argument("settings", nargs="*", metavar="key=value", help="the tool's settings")
+    run.add_argument("--choice", action="append", default=[], help="an option, for those that see")
     run.set_defaults(do=_run)
     check = verbs.add_parser("check", help="what is wrong with a tool, and what to change")
     check.add_argument("name", metavar="CLASS_PATH", help="package.module.Class, or a known name")
@@ -58,10 +61,10 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    tool = construct(_tool_class(args), settings(args.settings, "tools run"), args.name)
+    tool = _tool(args, "tools run")
     clip = load_clip(args.audio)
     try:
-        seen = tool(clip)
+        seen = tool(clip, args.choice)
     except ToolError as error:
         print(f"{args.name}: {error.kind}: {error}", file=sys.stderr)
         return 1
@@ -74,13 +77,25 @@ def _check(args: argparse.Namespace) -> int:
     # Imported here: the check brings a process pool, which the other verbs never need.
     from routerlab.tools.check import check_tool
 
-    tool = construct(_tool_class(args), settings(args.settings, "tools check"), args.name)
+    tool = _tool(args, "tools check")
     problems = check_tool(tool)
     for problem in problems:
         print(f"{args.name}: {problem}")
     if not problems:
         print(f"{args.name}: nothing wrong.")
     return 1 if problems else 0
+
+
+def _tool(args: argparse.Namespace, what: str) -> Tool:
+    """The tool meant, built; what its settings name is trusted, for it was typed here."""
+    given = settings(args.settings, what)
+    tool = construct(_tool_class(args), given, args.name)
+    path, argv = str(given.get("function", "")), given.get("argv") or [""]
+    file, _, _ = path.rpartition(":")
+    program = shutil.which(str(argv[0])) if isinstance(argv, list) else None
+    typed = [file or path.split(".")[0], program and os.path.abspath(program)]
+    tool.bind(TrustedImports([*args.trust, *(word for word in typed if word)]))
+    return tool
 
 
 def _tool_class(args: argparse.Namespace) -> type[Tool]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from routerlab import __version__
 from routerlab.errors import ToolError, UserError
+from routerlab.trust import TrustedImports
 from routerlab.types import Clip, Observation, ToolCard
 
 MAX_TEXT = 400
@@ -43,6 +44,7 @@ class Tool(ABC):
         schema: key -> type (or tuple of types) of every value that `run` returns. An int passes
             for a float; add `type(None)` where "not found" is a possible value.
         revision: raise it when the same clip may give other values than before.
+        tells_settings: whether an instance's card repeats the settings that its recipe gives.
         batch_size: most clips given to `run_many` at once; 1 where a batch does not pay.
         name: the action's name; the card's unless a recipe names the instance.
         settings: what `__init__` was given, defaults included.
@@ -52,6 +54,7 @@ class Tool(ABC):
     schema: ClassVar[Mapping[str, Any]] = {}
     revision: ClassVar[int] = 0
     batch_size: int = 1
+    tells_settings: ClassVar[bool] = True
 
     name: str
     settings: dict[str, Any]
@@ -93,6 +96,9 @@ class Tool(ABC):
         """What the reasoner reads: at most 400 characters, with units."""
         shown = "; ".join(f"{key} {_short(value)}" for key, value in values.items())
         return f"{self.card.name}: {shown}"[:MAX_TEXT]
+
+    def bind(self, trust: TrustedImports) -> None:  # noqa: B027 - optional for a subclass
+        """Find the code that the settings name; UserError if it is not trusted."""
 
     def setup(self) -> None:  # noqa: B027 - optional for a subclass
         """Load what a call needs. Not counted in a call's time."""

@@ -28,6 +28,9 @@ _BUILT_IN = {
     "brightness": "timbre",
     "quality": "timbre",
 }
+MAKERS = {"function": "function", "command": "command"}
+"""Tools that are nothing without settings, with their modules: they run what a recipe names."""
+
 _REGISTERED: dict[str, type[Tool]] = {}
 
 AnyTool = TypeVar("AnyTool", bound=type[Tool])
@@ -54,17 +57,20 @@ def register_tool(cls: AnyTool) -> AnyTool:
 
 
 def known_tools() -> dict[str, type[Tool]]:
-    """Every tool by name, the package's own first."""
+    """Every tool by name, the package's own first; not `MAKERS`."""
     _import_built_in()
     _import_plugins()
-    order = [*_BUILT_IN, *(name for name in _REGISTERED if name not in _BUILT_IN)]
+    others = (name for name in _REGISTERED if name not in _BUILT_IN and name not in MAKERS)
+    order = [*_BUILT_IN, *others]
     return {name: _REGISTERED[name] for name in order}
 
 
 def find_tool(name: str) -> type[Tool]:
     """The class of a name; UserError with the nearest spelling if there is none."""
     _import_built_in()
-    if name not in _REGISTERED:
+    if name in MAKERS:
+        importlib.import_module(f"routerlab.tools.{MAKERS[name]}")
+    elif name not in _REGISTERED:
         _import_plugins()
     if name not in _REGISTERED:
         raise UserError(unknown("tools: no tool", name, _REGISTERED))

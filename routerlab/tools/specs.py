@@ -15,7 +15,7 @@ from typing import Any
 
 from routerlab.errors import UserError, unknown
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import construct, find_tool, known_tools
+from routerlab.tools.registry import MAKERS, construct, find_tool, known_tools
 from routerlab.trust import TrustedImports
 from routerlab.types import ALL_OUTPUTS, DIRECT, ToolCard
 
@@ -66,7 +66,7 @@ def check_specs(specs: Sequence[ToolSpec]) -> list[str]:
                 f"tools: {name!r} is not a name. Allowed: a letter, then up to 39 letters, digits, "
                 "'_' or '-'."
             )
-    known = known_tools()
+    known = {*known_tools(), *MAKERS}
     for spec in specs:
         problems += _limit_problems(spec)
         wanted = spec.tool or spec.name
@@ -99,12 +99,14 @@ def build_tool(spec: ToolSpec, trust: TrustedImports) -> Tool:
     cls = _tool_class(spec, trust)
     tool = construct(cls, dict(spec.settings), spec.name)
     tool.name = spec.name
+    tool.bind(trust)
     return tool
 
 
 def instance_card(tool: Tool, spec: ToolSpec) -> ToolCard:
     """The card under the instance's name; settings are told, or two instances would read alike."""
-    told = ", ".join(f"{key} {value}" for key, value in spec.settings.items())
+    settings = spec.settings if tool.tells_settings else {}
+    told = ", ".join(f"{key} {value}" for key, value in settings.items())
     measures = f"{tool.card.measures} ({told})" if told else tool.card.measures
     return replace(tool.card, name=tool.name, measures=measures)
 
