@@ -1,5 +1,6 @@
 """What holds for any tool: schema, settings, version, registry, specs, the conformance check."""
 
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from routerlab import Tool, ToolCard, register_tool
 from routerlab.audio import make_clip
 from routerlab.errors import ToolError, UserError
-from routerlab.tools import check_tool, known_tools, load_tool, registry
+from routerlab.tools import check_tool, known_tools, listing, load_tool, registry
+from routerlab.tools.registry import broken_plugins
 from routerlab.tools.specs import ToolSpec, build_tool, check_specs, instance_card
 from routerlab.trust import TrustedImports
 
@@ -252,14 +254,15 @@ def test_the_check_stops_where_setup_fails():
     assert check_tool(NoWeights()) == ["setup() raised OSError: no weights"]
 
 
-def test_an_installed_package_offers_tools_and_a_broken_one_only_warns(
+def test_an_installed_package_offers_tools_and_a_broken_one_disturbs_nobody(
     registered, tmp_path, monkeypatch
 ):
     info = tmp_path / "plugin_of_a_test-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-of-a-test\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
-        "[routerlab.tools]\nmid = plugin_of_a_test:Mid\nlost = plugin_of_a_test:Nothing\n"
+        "[routerlab.tools]\nmid = plugin_of_a_test:Mid\n"
+        "lost = plugin_of_a_test:Nothing\nrude = rude_plugin_of_a_test:Rude\n"
     )
     (tmp_path / "plugin_of_a_test.py").write_text(
         "from routerlab import Tool, ToolCard\n"
@@ -270,7 +273,24 @@ def test_an_installed_package_offers_tools_and_a_broken_one_only_warns(
         "        return {'mid': clip.samples[len(clip.samples) // 2]}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    registry._import_plugins.cache_clear()
-    with pytest.warns(UserWarning, match="plug-in lost"):
-        assert "mid" in known_tools()
+    (tmp_path / "rude_plugin_of_a_test.py").write_text("raise SystemExit('no licence')\n")
+    assert check_specs([ToolSpec("pitch"), ToolSpec("mid"), ToolSpec("rude")]) == []
+    assert "plugin_of_a_test" not in sys.modules, "a name costs no import"
     assert load_tool("mid")(CLIP).tool == "mid"
+    assert "rude_plugin_of_a_test" not in sys.modules
+    assert list(known_tools())[-1] == "mid"
+    reasons = broken_plugins()
+    assert list(reasons) == ["lost", "rude"]
+    assert "of plugin-of-a-test 1) cannot be loaded: AttributeError" in reasons["lost"]
+    with pytest.raises(UserError, match=r"'rude'.*SystemExit: no licence"):
+        build_tool(ToolSpec("rude"), TrustedImports())
+    shown = listing.text(listing.rows())
+    assert "rude: broken\n    tools: the plug-in 'rude'" in shown
+    assert "| `mid` |" in listing.markdown(listing.rows())
+    assert "rude" not in listing.markdown(listing.rows())
+
+
+def test_what_is_missing_is_told_with_the_command_that_installs_it():
+    assert listing.missing(["numpy", "no-such-package-of-a-test"]) == ["no-such-package-of-a-test"]
+    assert listing.pip_line([]) == ""
+    assert listing.pip_line(["a", "test", "b>=2"]) == 'pip install a "routerlab[test]" "b>=2"'

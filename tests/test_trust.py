@@ -43,7 +43,7 @@ def test_a_refused_module_is_not_imported(class_path):
 
 
 def test_a_class_is_not_reached_through_an_allowed_module():
-    for path in ("routerlab.audio.Path", "routerlab.tools.dispatch.Popen"):
+    for path in ("routerlab.audio.Path", "routerlab.tools.jobs.Popen"):
         with pytest.raises(UserError, match="not trusted"):
             TrustedImports().resolve(path)
 

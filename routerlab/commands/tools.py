@@ -8,14 +8,14 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from routerlab.audio import load_clip
 from routerlab.commands.parsing import Parser, settings
 from routerlab.errors import ToolError, UserError
+from routerlab.tools import listing
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import construct, find_tool, known_tools
+from routerlab.tools.registry import construct, find_tool
 from routerlab.trust import TrustedImports
 
 
@@ -29,9 +29,10 @@ def main(words: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="routerlab tools", description="Signal tools: list, try, check.")
     verbs = parser.add_subparsers(required=True, metavar="list|run|check", parser_class=Parser)
-    listing = verbs.add_parser("list", help="every known tool with its card")
-    listing.add_argument("--json", action="store_true", help="one JSON list instead of text")
-    listing.set_defaults(do=_list)
+    show = verbs.add_parser("list", help="every known tool with its card")
+    show.add_argument("--json", action="store_true", help="one JSON list instead of text")
+    show.add_argument("--markdown", action="store_true", help="a table, as in docs/tools.md")
+    show.set_defaults(do=_list)
     run = verbs.add_parser("run", help="one tool on one sound file")
     run.add_argument("name", help="a known tool, or the class path of one of your own")
     run.add_argument("audio", help="a sound file")
@@ -42,21 +43,18 @@ def _parser() -> Parser:
     check.add_argument("name", metavar="CLASS_PATH", help="package.module.Class, or a known name")
     check.add_argument("settings", nargs="*", metavar="key=value", help="the tool's settings")
     check.set_defaults(do=_check)
-    for verb in (listing, run, check):
+    for verb in (show, run, check):
         verb.add_argument("--trust", action="append", default=[], metavar="PACKAGE|FILE")
     return parser
 
 
 def _list(args: argparse.Namespace) -> int:
     TrustedImports(args.trust).import_all()
-    cards = [{**asdict(tool.card), "name": name} for name, tool in known_tools().items()]
+    listed = listing.rows()
     if args.json:
-        print(json.dumps(cards, indent=1))
-        return 0
-    for card in cards:
-        needs = f" Needs {', '.join(card['needs'])}." if card["needs"] else ""
-        print(f"{card['name']}: {card['measures']} [{card['unit']}]")
-        print(f"    stops at: {card['stops_at']}.{needs} {card['licence']}".rstrip())
+        print(json.dumps(listed, indent=1))
+    else:
+        print(listing.markdown(listed) if args.markdown else listing.text(listed))
     return 0
 
 

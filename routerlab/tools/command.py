@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 from routerlab.errors import ToolError, UserError
 from routerlab.tools import processes
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import register_tool
 from routerlab.trust import TrustedImports
 from routerlab.types import Clip, ToolCard
 
@@ -34,7 +33,6 @@ _KINDS = {"float": float, "int": int, "str": str, "bool": bool, "list": list, "d
 _TICK_S = 0.02
 
 
-@register_tool
 class Command(Tool):
     """A program run on each clip. It prints one JSON object, the values, and exits with 0.
 

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 from routerlab import __version__
 from routerlab.errors import UserError
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import register_tool
 from routerlab.trust import TrustedImports
 from routerlab.types import Clip, ToolCard
 
@@ -33,7 +32,6 @@ _SOUND: dict[str, Callable[[Clip], Any]] = {
 }
 
 
-@register_tool
 class Function(Tool):
     """A function of `clip`, or of `samples` and `sample_rate`, and of `choices` if it names them.
 

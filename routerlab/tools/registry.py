@@ -6,17 +6,13 @@ It stops at classes and plain instances; named instances of a recipe are in `spe
 from __future__ import annotations
 
 import importlib
-import warnings
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from routerlab.errors import UserError, unknown
+from routerlab.tools import plugins
 from routerlab.tools.base import Tool
 from routerlab.types import ToolCard
-
-ENTRY_POINTS = "routerlab.tools"
-"""Group under which an installed package offers tools: `name = module:Class`."""
 
 _BUILT_IN = {
     "pitch": "pitch",
@@ -28,8 +24,11 @@ _BUILT_IN = {
     "brightness": "timbre",
     "quality": "timbre",
 }
-MAKERS = {"function": "function", "command": "command"}
-"""Tools that are nothing without settings, with their modules: they run what a recipe names."""
+MAKERS = {
+    "function": ("routerlab.tools.function", "Function"),
+    "command": ("routerlab.tools.command", "Command"),
+}
+"""Tools that are nothing without settings (module and class): they run what a recipe names."""
 
 _REGISTERED: dict[str, type[Tool]] = {}
 
@@ -45,6 +44,8 @@ def register_tool(cls: AnyTool) -> AnyTool:
     card = getattr(cls, "card", None)
     if not isinstance(card, ToolCard):
         raise UserError(f"tools: {cls.__name__} has no card; register_tool needs `card.name`.")
+    if card.name in MAKERS:
+        raise UserError(f"tools: the name {card.name!r} of {_place(cls)} is taken by routerlab's.")
     holder = _REGISTERED.get(card.name)
     # The same file imported twice (a reload, a trusted path) brings the same class anew.
     if holder is not None and _place(holder) != _place(cls):
@@ -56,24 +57,45 @@ def register_tool(cls: AnyTool) -> AnyTool:
     return cls
 
 
-def known_tools() -> dict[str, type[Tool]]:
-    """Every tool by name, the package's own first; not `MAKERS`."""
+def tool_names() -> list[str]:
+    """Every name that a recipe may use; no plug-in is imported for it."""
     _import_built_in()
-    _import_plugins()
-    others = (name for name in _REGISTERED if name not in _BUILT_IN and name not in MAKERS)
-    order = [*_BUILT_IN, *others]
+    return list(dict.fromkeys([*_BUILT_IN, *MAKERS, *_REGISTERED, *plugins.offered()]))
+
+
+def known_tools() -> dict[str, type[Tool]]:
+    """Every tool by name, the package's own first; not `MAKERS`, and no broken plug-in."""
+    _import_built_in()
+    broken_plugins()
+    order = [*_BUILT_IN, *(name for name in _REGISTERED if name not in _BUILT_IN)]
     return {name: _REGISTERED[name] for name in order}
 
 
+def broken_plugins() -> dict[str, str]:
+    """Name -> reason of each installed plug-in that gives no tool; the others are loaded."""
+    found = {}
+    for name, point in plugins.offered().items():
+        try:
+            register_tool(plugins.load(point))
+        except UserError as err:
+            found[name] = str(err)
+    return found
+
+
 def find_tool(name: str) -> type[Tool]:
-    """The class of a name; UserError with the nearest spelling if there is none."""
+    """The class of a name, imported only now if it is a plug-in's.
+
+    Raises:
+        UserError: with the nearest spelling if there is none, or why a plug-in is broken.
+    """
     _import_built_in()
     if name in MAKERS:
-        importlib.import_module(f"routerlab.tools.{MAKERS[name]}")
-    elif name not in _REGISTERED:
-        _import_plugins()
+        made: type[Tool] = getattr(importlib.import_module(MAKERS[name][0]), MAKERS[name][1])
+        return made
+    if name not in _REGISTERED and name in (offered := plugins.offered()):
+        register_tool(plugins.load(offered[name]))
     if name not in _REGISTERED:
-        raise UserError(unknown("tools: no tool", name, _REGISTERED))
+        raise UserError(unknown("tools: no tool", name, tool_names()))
     return _REGISTERED[name]
 
 
@@ -102,13 +124,3 @@ def _place(cls: type) -> str:
 def _import_built_in() -> None:
     for module in sorted(set(_BUILT_IN.values())):
         importlib.import_module(f"routerlab.tools.{module}")
-
-
-@cache
-def _import_plugins() -> None:
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            register_tool(point.load())
-        # One broken plug-in must not take the other tools away.
-        except Exception as err:
-            warnings.warn(f"tools: plug-in {point.name} ({point.value}): {err}", stacklevel=2)

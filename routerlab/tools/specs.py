@@ -15,7 +15,7 @@ from typing import Any
 
 from routerlab.errors import UserError, unknown
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import MAKERS, construct, find_tool, known_tools
+from routerlab.tools.registry import construct, find_tool, tool_names
 from routerlab.trust import TrustedImports
 from routerlab.types import ALL_OUTPUTS, DIRECT, ToolCard
 
@@ -66,7 +66,7 @@ def check_specs(specs: Sequence[ToolSpec]) -> list[str]:
                 f"tools: {name!r} is not a name. Allowed: a letter, then up to 39 letters, digits, "
                 "'_' or '-'."
             )
-    known = {*known_tools(), *MAKERS}
+    known = tool_names()
     for spec in specs:
         problems += _limit_problems(spec)
         wanted = spec.tool or spec.name
