@@ -222,13 +222,13 @@ def _conclude(
             main |= findings(model, datamodule, evaluations["test"], routes["test"])
     for split, evaluation in evaluations.items():
         final_grid(evaluation, split).show(Console())
-    costs = {
+    costs: dict[str, Any] = {
         "counters": datamodule.counters,
         "seconds": _seconds(watch, datamodule),
         "peak_rss_mb": memory.mb,
     }
     facts = {"gate": gate(datamodule), "seed": _seed(), "lalm": datamodule.lalm}
-    results = main | facts | (costs | fitted | {"tested": costs} if fitted else costs)
+    results = main | facts | costs | ({**fitted, "tested": costs} if fitted else {})
     rows = [r for s, e in evaluations.items() for r in files.prediction_rows(s, e, routes[s])]
     write_json(folder / files.MANIFEST, _manifest(folder, model, datamodule))
     per_question = files.scores(evaluations, files.data_hash(datamodule.files))
