@@ -1,4 +1,4 @@
-"""`routerlab tools list|run|check`: look at tools, try one on a sound, examine one's own."""
+"""`routerlab tools list|run|check|bench`: look at tools, try one on a sound, examine one's own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from routerlab.audio import load_clip
 from routerlab.commands.parsing import Parser, settings
-from routerlab.errors import ToolError, UserError
+from routerlab.errors import ToolError, UserError, unknown
 from routerlab.tools import listing
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import construct, find_tool
+from routerlab.tools.registry import construct, find_tool, load_tool
 from routerlab.trust import TrustedImports
 
 
@@ -28,7 +28,9 @@ def main(words: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="routerlab tools", description="Signal tools: list, try, check.")
-    verbs = parser.add_subparsers(required=True, metavar="list|run|check", parser_class=Parser)
+    verbs = parser.add_subparsers(
+        required=True, metavar="list|run|check|bench", parser_class=Parser
+    )
     show = verbs.add_parser("list", help="every known tool with its card")
     show.add_argument("--json", action="store_true", help="one JSON list instead of text")
     show.add_argument("--markdown", action="store_true", help="a table, as in docs/tools.md")
@@ -43,6 +45,10 @@ def _parser() -> Parser:
     check.add_argument("name", metavar="CLASS_PATH", help="package.module.Class, or a known name")
     check.add_argument("settings", nargs="*", metavar="key=value", help="the tool's settings")
     check.set_defaults(do=_check)
+    measure = verbs.add_parser("bench", help="how right and how fast the signal tools are")
+    measure.add_argument("name", nargs="*", help="tools to measure; all if none")
+    measure.add_argument("--clips", type=int, default=96, help="sounds a task (96)")
+    measure.set_defaults(do=_bench)
     for verb in (show, run, check):
         verb.add_argument("--trust", action="append", default=[], metavar="PACKAGE|FILE")
     return parser
@@ -82,6 +88,24 @@ def _check(args: argparse.Namespace) -> int:
     if not problems:
         print(f"{args.name}: nothing wrong.")
     return 1 if problems else 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from routerlab.tools import bench
+
+    tasks = sorted({task.tool for task in bench.TASKS} | {"loudness"})
+    for name in args.name:
+        if name not in tasks:
+            raise UserError(unknown("tools bench: nothing measures a tool", name, tasks))
+    for score in bench.bench(args.name, clips=args.clips):
+        print(score, flush=True)
+    if not args.name or "loudness" in args.name:
+        error = bench.loudness_error()
+        verdict = "reached" if error <= 0.3 else "SHORT: more than 0.3 LU"
+        pace = bench.speed(load_tool("loudness"))
+        what = f"at most {error:.2f} LU from BS.1770's table"
+        print(f"{'loudness':9} {what:70}  {pace:6.0f} x  {verdict}")
+    return 0
 
 
 def _tool(args: argparse.Namespace, what: str) -> Tool:

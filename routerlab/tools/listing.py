@@ -46,6 +46,12 @@ def markdown(listed: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 
+def own_names() -> list[str]:
+    """The tools that come with routerlab, whatever else is installed."""
+    own = [n for n, tool in known_tools().items() if tool.__module__.startswith("routerlab.")]
+    return [*own, *MAKERS]
+
+
 def missing(needs: Iterable[str]) -> list[str]:
     """Those of a card's needs that are not installed."""
     return [need for need in needs if not all(map(_is_installed, _packages(need)))]

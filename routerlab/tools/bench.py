@@ -1,0 +1,261 @@
+"""Measures the signal tools: right how often on sounds of known truth, and how fast.
+
+It stops at generated sounds, clean and in white noise: what holds for recordings is for a survey on
+recordings. The loudness reference is the table of ITU-R BS.1770-4 at 48 kHz, written out by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from routerlab.audio import make_clip
+from routerlab.tools.base import Tool
+from routerlab.tools.harmony import QUALITIES
+from routerlab.tools.registry import load_tool
+from routerlab.tools.signal import NOTES, Floats
+from routerlab.types import Clip
+
+RATE = 16_000
+NOISE_DB = 10.0
+SPEED = 200.0
+"""Times real time that a signal tool should reach on one core."""
+
+Made: TypeAlias = tuple[Floats, Any]
+"""Samples [n] at `RATE`, and the truth that the scorer knows how to read."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One tool's sounds, its score of one output (0 to 1, averaged) and the bars.
+
+    Attributes:
+        bars: least mean score, clean and at 10 dB.
+    """
+
+    tool: str
+    what: str
+    make: Callable[[np.random.Generator, int], Made]
+    score: Callable[[dict[str, Any], Any], float]
+    bars: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of the benchmark; `noisy` is at 10 dB, `speed` in times real time."""
+
+    tool: str
+    what: str
+    clean: float
+    noisy: float
+    bars: tuple[float, float]
+    speed: float
+
+    def __str__(self) -> str:
+        short = [
+            f"{name} {value:.3f} < {bar:g}"
+            for name, value, bar in (
+                ("clean", self.clean, self.bars[0]),
+                ("10 dB", self.noisy, self.bars[1]),
+            )
+            if value < bar
+        ]
+        slow = [f"{self.speed:.0f} x < {SPEED:g} x"] if self.speed < SPEED else []
+        verdict = f"SHORT: {', '.join(short + slow)}" if short + slow else "reached"
+        return (
+            f"{self.tool:9} {self.what:44} clean {self.clean:.3f}  10 dB {self.noisy:.3f}  "
+            f"{self.speed:6.0f} x  {verdict}"
+        )
+
+
+def bench(names: Sequence[str] = (), clips: int = 96, seed: int = 0) -> list[Score]:
+    """Every task of the named tools (all if none), on so many clips clean and again in noise."""
+    return [_measured(task, clips, seed) for task in TASKS if not names or task.tool in names]
+
+
+def speed(tool: Tool, seconds: float = 10.0, repeats: int = 5) -> float:
+    """Seconds of sound a second of work, after a warm-up; the median of some runs."""
+    rng = np.random.default_rng(0)
+    samples = np.concatenate([_melody(rng, i)[0] for i in range(int(seconds / 2) + 1)])
+    clip = make_clip(samples[: round(seconds * RATE)], RATE)
+    tool(clip)
+    spent = []
+    for _ in range(repeats):
+        start = time.process_time()
+        tool(clip)
+        spent.append(time.process_time() - start)
+    return seconds / max(float(np.median(spent)), 1e-6)
+
+
+def _measured(task: Task, clips: int, seed: int) -> Score:
+    tool = load_tool(task.tool)
+    means = []
+    for noise_db in (None, NOISE_DB):
+        rng = np.random.default_rng(seed)
+        made = [task.make(rng, i) for i in range(clips)]
+        given = [_clip(samples, rng, noise_db) for samples, _ in made]
+        scores = [
+            task.score(dict(tool(clip).values), truth)
+            for clip, (_, truth) in zip(given, made, strict=True)
+        ]
+        means.append(float(np.mean(scores)))
+    return Score(task.tool, task.what, means[0], means[1], task.bars, speed(tool))
+
+
+def _clip(samples: Floats, rng: np.random.Generator, noise_db: float | None) -> Clip:
+    """In white noise so far below the power of what sounds, if asked."""
+    if noise_db is not None:
+        power = np.mean(samples[np.abs(samples) > 1e-4] ** 2)
+        samples = samples + rng.standard_normal(len(samples)) * np.sqrt(
+            power * 10 ** (-noise_db / 10)
+        )
+    return make_clip(samples, RATE)
+
+
+def _tone(midi: float, seconds: float, rng: np.random.Generator) -> Floats:
+    """A note with eight partials, random in level and phase, and soft edges of 8 ms."""
+    at = np.arange(round(seconds * RATE)) / RATE
+    hertz = 440.0 * 2 ** ((midi - 69) / 12)
+    wave = np.zeros(len(at))
+    for k in range(1, 9):
+        if k * hertz < 7000:
+            level = rng.uniform(0.5, 1.0) / k
+            wave += level * np.sin(2 * np.pi * (k * hertz * at + rng.uniform()))
+    ramp = min(round(0.008 * RATE), len(wave) // 2)
+    wave[:ramp] *= np.linspace(0, 1, ramp)
+    wave[-ramp:] *= np.linspace(1, 0, ramp)
+    return 0.3 * wave / max(float(np.abs(wave).max()), 1e-9)
+
+
+def _placed(events: Sequence[tuple[float, Floats]], seconds: float) -> Floats:
+    canvas = np.zeros(round(seconds * RATE))
+    for start, sound in events:
+        begin = round(start * RATE)
+        part = sound[: len(canvas) - begin]
+        canvas[begin : begin + len(part)] += part
+    return canvas
+
+
+def _melody(rng: np.random.Generator, _: int) -> Made:
+    midi = float(rng.uniform(45, 84))
+    return _placed([(0.2, _tone(midi, 1.5, rng))], 2.0), 440.0 * 2 ** ((midi - 69) / 12)
+
+
+def _in_tune(values: dict[str, Any], hertz: float) -> float:
+    found = values["f0_hz"]
+    return float(found is not None and abs(1200 * np.log2(found / hertz)) <= 50)
+
+
+def _hits(rng: np.random.Generator, _: int) -> Made:
+    starts = 0.2 + np.cumsum(rng.uniform(0.15, 0.5, rng.integers(3, 10)))
+    starts = starts[starts < 3.7]
+    return _placed([(float(at), _hit(rng)) for at in starts], 4.0), starts
+
+
+def _hit(rng: np.random.Generator) -> Floats:
+    fade = np.exp(-np.arange(1600) / 240)
+    noise: Floats = 0.3 * rng.uniform(0.5, 1.0) * rng.standard_normal(1600) * fade
+    return noise
+
+
+def _f1(values: dict[str, Any], starts: Floats) -> float:
+    return 2 * _matched(values["times_s"], starts) / max(len(values["times_s"]) + len(starts), 1)
+
+
+def _matched(found: Sequence[float], true: Sequence[float] | Floats, within_s: float = 0.05) -> int:
+    """How many of the found lie near a true one, each used once."""
+    left = list(map(float, true))
+    hits = 0
+    for one in sorted(found):
+        near = [at for at in left if abs(at - one) <= within_s]
+        if near:
+            left.remove(min(near))
+            hits += 1
+    return hits
+
+
+def _pulse(rng: np.random.Generator, _: int) -> Made:
+    bpm = float(rng.uniform(60, 180))
+    beats = np.arange(0.1, 7.8, 60 / bpm)
+    return _placed([(float(at), _hit(rng)) for at in beats], 8.0), bpm
+
+
+def _in_tempo(values: dict[str, Any], bpm: float) -> float:
+    found = values["tempo_bpm"]
+    near = found is not None and any(abs(found / (bpm * k) - 1) <= 0.04 for k in (0.5, 1, 2))
+    return float(near)
+
+
+def _triad(rng: np.random.Generator, index: int) -> Made:
+    """All 48 in turn, root position or inverted but for the augmented, which has no inversion."""
+    quality = list(QUALITIES)[index // 12 % 4]
+    root = index % 12
+    notes = [48 + root + step for step in QUALITIES[quality]]
+    sounds = [(0.1, _tone(note, 1.8, rng)) for note in notes]
+    return _placed(sounds, 2.0) / 2, (NOTES[root], quality)
+
+
+def _right_chord(values: dict[str, Any], truth: tuple[str, str]) -> float:
+    return float((values["root"], values["quality"]) == truth)
+
+
+def _right_quality(values: dict[str, Any], truth: tuple[str, str]) -> float:
+    return float(values["quality"] == truth[1])
+
+
+def _music(rng: np.random.Generator, index: int) -> Made:
+    samples = _placed([(0.3 * i, _tone(rng.uniform(45, 84), 0.5, rng)) for i in range(8)], 3.0)
+    return samples * 10 ** (rng.uniform(-30, 0) / 20), None
+
+
+def _stretches(rng: np.random.Generator, _: int) -> Made:
+    events, edges, at = [], [], 0.3
+    for _ in range(rng.integers(2, 5)):
+        seconds = float(rng.uniform(0.25, 0.7))
+        events.append((at, _tone(rng.uniform(50, 76), seconds, rng)))
+        edges += [at, at + seconds]
+        at += seconds + float(rng.uniform(0.2, 0.5))
+    return _placed(events, at + 0.2), edges
+
+
+def _edges_found(values: dict[str, Any], edges: list[float]) -> float:
+    found = [row[key] for row in values["segments"] for key in ("start_s", "end_s")]
+    return 2 * _matched(found, edges) / max(len(found) + len(edges), 1)
+
+
+def bs1770(samples: Floats) -> float:
+    """Integrated loudness in LUFS of mono samples at 48 kHz (the standard's own coefficients)."""
+    from scipy.signal import lfilter
+
+    shelf = [1.53512485958697, -2.69169618940638, 1.19839281085285]
+    weighted = lfilter(shelf, [1.0, -1.69065929318241, 0.73248077421585], samples)
+    weighted = lfilter([1.0, -2.0, 1.0], [1.0, -1.99004745483398, 0.99007225036621], weighted)
+    starts = range(0, len(weighted) - 19_200 + 1, 4800)
+    power = np.array([np.mean(weighted[at : at + 19_200] ** 2) for at in starts])
+    power = power[10 * np.log10(power + 1e-20) - 0.691 > -70]
+    gate = 10 * np.log10(power.mean()) - 10
+    return float(-0.691 + 10 * np.log10(power[10 * np.log10(power) > gate].mean()))
+
+
+def loudness_error(clips: int = 24, seed: int = 0) -> float:
+    """Largest difference in LU between the tool and `bs1770`, on tones and noise at 48 kHz."""
+    rng, tool, worst = np.random.default_rng(seed), load_tool("loudness"), 0.0
+    for index in range(clips):
+        samples = np.repeat(_music(rng, index)[0], 3) + 1e-3 * rng.standard_normal(3 * 3 * RATE)
+        found = tool(make_clip(samples, 48_000)).values["lufs"]
+        worst = max(worst, abs(found - bs1770(samples)))
+    return worst
+
+
+TASKS = (
+    Task("pitch", "one note within 50 cents", _melody, _in_tune, (0.97, 0.90)),
+    Task("onsets", "F1 of starts within 50 ms", _hits, _f1, (0.95, 0.85)),
+    Task("tempo", "within 4 %, octaves allowed", _pulse, _in_tempo, (0.90, 0.80)),
+    Task("chord", "quality of 4 x 12 triads", _triad, _right_quality, (0.90, 0.75)),
+    Task("chord", "root and quality of 4 x 12 triads", _triad, _right_chord, (0.90, 0.75)),
+    Task("segments", "F1 of edges within 50 ms", _stretches, _edges_found, (0.95, 0.85)),
+)
