@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     # Imported here: the check brings a process pool, which the other verbs never need.
-    from routerlab.tools.check import check_tool
+    from routerlab.tools.check import check_tool, figures
 
     tool = _tool(args, "tools check")
     problems = check_tool(tool)
@@ -87,6 +87,7 @@ def _check(args: argparse.Namespace) -> int:
         print(f"{args.name}: {problem}")
     if not problems:
         print(f"{args.name}: nothing wrong.")
+        print(f"{args.name}: {figures(tool)}")
     return 1 if problems else 0
 
 
