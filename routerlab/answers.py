@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from routerlab.types import Answer
 
@@ -42,8 +43,20 @@ def official_match(prediction: str, answer: str, choices: Sequence[str]) -> bool
     """
     said, gold = _words(prediction), _words(answer)
     other_options = [words for words in map(_words, choices) if words != gold]
-    forbidden = set().union(*other_options) - gold
+    forbidden = frozenset().union(*other_options) - gold
     return bool(said) and gold <= said and not said & forbidden
+
+
+def ambiguous(answer: str, choices: Sequence[str]) -> bool:
+    """Whether the official rule takes another option for right as well: the row cannot be wrong.
+
+    >>> ambiguous("low then high", ["low then high", "high then low"])
+    True
+    >>> ambiguous("Man", ["Man", "Woman"])
+    False
+    """
+    others = [choice for choice in choices if not strict_match(choice, answer)]
+    return any(official_match(other, answer, choices) for other in others)
 
 
 def strict_match(prediction: str, answer: str) -> bool:
@@ -66,8 +79,17 @@ def letter_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
     >>> letter_match("(B) Man", "Woman", ["Man", "Woman"])  # letter and text disagree
     False
     """
-    index = _by_letter(_plain(prediction), choices)
+    index = read_letter(prediction, choices)
     return index is not None and strict_match(choices[index], answer)
+
+
+def read_letter(text: str, choices: Sequence[str]) -> int | None:
+    """The place of the option that a text names by its letter; None if it names none.
+
+    >>> read_letter("B.", ["Man", "Woman"]), read_letter("Woman", ["Man", "Woman"])
+    (1, None)
+    """
+    return _by_letter(_plain(text), choices)
 
 
 def read_answer(text: str, choices: Sequence[str]) -> Answer:
@@ -137,10 +159,12 @@ def _by_containment(text: str, choices: Sequence[str]) -> int | None:
 
 def _contained(text: str, options: set[str], flags: int) -> set[str]:
     """Options standing in the text; one inside a longer one ("C" in "C# major") does not count."""
+    folded = text.casefold()
     spans = [
         (*hit.span(), option)
         for option in options
-        if option
+        # Most options are not there at all, and a pattern costs more than a look.
+        if option and option.casefold() in folded
         for hit in re.finditer(_BEFORE + re.escape(option) + _AFTER, text, flags)
     ]
     return {
@@ -150,9 +174,12 @@ def _contained(text: str, options: set[str], flags: int) -> set[str]:
     }
 
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\b\w+\b", text.lower()))
+@lru_cache(maxsize=1 << 16)
+def _words(text: str) -> frozenset[str]:
+    """Options are asked about again and again: for every prediction, and by every rule."""
+    return frozenset(re.findall(r"\b\w+\b", text.lower()))
 
 
+@lru_cache(maxsize=1 << 16)
 def _plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())

@@ -19,7 +19,7 @@ from routerlab.commands.recipes import packaged_recipes
 from routerlab.errors import UserError, unknown
 
 TRAINING = ("fit", "validate", "test", "predict", "survey")
-OTHERS = ("ask", "tools", "data", "summary")
+OTHERS = ("ask", "tools", "data", "score", "summary")
 
 HELP = """\
 routerlab: learn when a frozen audio language model should call a tool.
@@ -33,6 +33,7 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab tools list [--json] | run NAME AUDIO | check CLASS_PATH
   routerlab data make synthaqa DIR [--train N --val N --test N --ood N] [--full] [--seed S]
   routerlab data predictable [-n N] [--seed S] refit the best action per latent cell
+  routerlab score FILE --benchmark mmau|mmar  the official tables of a prediction file
   routerlab summary RUN...                    mean over seeds, paired intervals
 
   --trust PACKAGE|./file.py   let a recipe name classes from there (repeat for more)

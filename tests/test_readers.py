@@ -159,8 +159,8 @@ def test_binary_and_missing_files_are_refused(folder: Path) -> None:
 
 
 def test_an_unknown_format_name_suggests_the_nearest(folder: Path) -> None:
-    with pytest.raises(UserError, match="Did you mean 'mmau'"):
-        read_questions(write(folder / "test.json", ROW), "mmua")
+    with pytest.raises(UserError, match="Did you mean 'avqa'"):
+        read_questions(write(folder / "test.json", ROW), "avqqa")
 
 
 def test_truth_is_empty_where_there_is_none(folder: Path) -> None:

@@ -15,10 +15,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from routerlab.data.readers import read_rows
+from routerlab.data.formats.fields import as_list
+from routerlab.data.formats.forms import find_form
+from routerlab.data.formats.records import mmau_row, relative_to
+from routerlab.data.readers import read_file, read_rows
 from routerlab.types import Answer
 
-PREDICTION_KEYS = {"mmau": "model_output", "mmar": "answer_prediction"}
+PREDICTION_KEYS = {
+    "mmau": "model_output",
+    "mmar": "answer_prediction",
+    "mmau_pro": "model_output",
+    "mmsu": "response",
+}
 """Benchmark -> the key its scoring script reads (MMAU's README names another one)."""
 
 
@@ -68,23 +76,55 @@ def plain(value: Any) -> Any:
 
 
 def write_predictions(
-    path: str | Path, manifest: str | Path, answers: Mapping[str, Answer], benchmark: str = "mmau"
+    path: str | Path,
+    manifest: str | Path,
+    answers: Mapping[str, Answer],
+    benchmark: str = "auto",
 ) -> Path:
     """Write the official prediction file: the manifest's rows, each with its answer.
 
+    MMAU's and MMAR's rows keep their other keys, but options are a real list: MMAR's script would
+    take a list that is written as a text letter by letter. Files of other formats are written in
+    MMAU's, which has most of what they hold.
+
     Args:
-        manifest: the benchmark's own question file; its rows and their order are kept.
+        manifest: the question file; its rows and their order are kept.
         answers: question id -> answer; a row without one gets "" (wrong, never skipped).
-        benchmark: a key of `PREDICTION_KEYS`.
+        benchmark: a key of `PREDICTION_KEYS`, or "auto" to tell by the manifest's keys.
     """
+    rows = [row for _, row in read_rows(Path(manifest))]
+    if benchmark == "auto":
+        benchmark, rows = _official_rows(Path(manifest), rows)
     key = PREDICTION_KEYS[benchmark]
-    rows = []
-    for _, row in read_rows(Path(manifest)):
-        answer = answers.get(str(row["id"]), Answer(None, "", read="unparsed"))
-        rows.append({**row, key: answer.text, f"{key}_raw": answer.raw, "read": answer.read})
+    written = []
+    for row in rows:
+        answer = answers.get(_id(row), Answer(None, "", read="unparsed"))
+        said = _letter(answer.text, row) if benchmark == "mmsu" else answer.text
+        row = {**row, "choices": as_list(row["choices"])} if "choices" in row else row
+        written.append({**row, key: said, f"{key}_raw": answer.raw, "read": answer.read})
     if str(path).endswith(".jsonl"):
-        return write_lines(path, rows)
-    return write_json(path, rows)
+        return write_lines(path, written)
+    return write_json(path, written)
+
+
+def _official_rows(manifest: Path, rows: list[Any]) -> tuple[str, list[Any]]:
+    """The benchmark that a file is of, and its rows; MMAU's rows for a file of none."""
+    form = find_form("auto", manifest, rows[0])
+    if form.name in PREDICTION_KEYS:
+        return form.name, rows
+    asked = read_file(manifest, need_audio=False).questions
+    return "mmau", [mmau_row(q, relative_to(manifest.parent, q.audio)) for q in asked]
+
+
+def _id(row: Mapping[str, Any]) -> str:
+    """MMAU's first file has no ids: its questions are named by their sound."""
+    return str(row["id"]) if "id" in row else Path(str(row["audio_id"])).stem
+
+
+def _letter(text: str, row: Mapping[str, Any]) -> str:
+    """MMSU's script reads the first letter of what was said, so that is what is said."""
+    keys = ("choice_a", "choice_b", "choice_c", "choice_d")
+    return next((key[-1].upper() for key in keys if text and row.get(key) == text), "")
 
 
 def _umask() -> int:

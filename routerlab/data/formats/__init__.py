@@ -1,0 +1,1 @@
+"""Question files of other people and our own: where each keeps what, its rows, its mistakes."""

@@ -1,0 +1,1 @@
+"""Scores of answers: the benchmarks' own rule beside the strict one and the letter."""
