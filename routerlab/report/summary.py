@@ -46,20 +46,23 @@ class Pooled:
     high: float
 
 
-def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+def read_runs(folders: Sequence[str | Path], command: str = "summary") -> list[Run]:
     """The runs in these folders.
+
+    Args:
+        command: who asks, for the messages.
 
     Raises:
         ProblemList: with every folder that holds no finished run.
     """
     if not folders:
-        raise UserError("summary: no run given. Give run folders, such as runs/quickstart/001.")
+        raise UserError(f"{command}: no run given. Give run folders, such as runs/quickstart/001.")
     runs, problems = [], []
     for folder in map(Path, folders):
         missing = [name for name in (RESULTS, SCORES) if not (folder / name).is_file()]
         if missing:
             problems.append(
-                f"summary: {folder} has no {missing[0]}. Give folders of finished fits."
+                f"{command}: {folder} has no {missing[0]}. Give folders of finished fits."
             )
             continue
         runs.append(Run(folder, *(_json(folder / name) for name in (RESULTS, SCORES))))
