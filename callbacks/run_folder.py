@@ -44,5 +44,7 @@ def facts(trainer: Any, module: Any) -> dict[str, Any]:
         lalm=getattr(data, "lalm", ""),
         router_lalm=module.policy.base_fingerprint,
         tools=getattr(data, "versions", {}),
+        releases=getattr(data, "releases", {}),
+        scorer=getattr(data, "scorer", ""),
         recipe=file_hash(recipe) if recipe.is_file() else "",
     )

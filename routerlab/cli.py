@@ -33,6 +33,8 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab tools list [--json] | run NAME AUDIO | check CLASS_PATH
   routerlab data make synthaqa DIR [--train N --val N --test N --ood N] [--full] [--seed S]
   routerlab data predictable [-n N] [--seed S] refit the best action per latent cell
+  routerlab data check|info FILE|DIR          what is wrong with question files; what they hold
+  routerlab data convert IN OUT --to jsonl|mmau|r1aqa
   routerlab score FILE --benchmark mmau|mmar  the official tables of a prediction file
   routerlab summary RUN...                    mean over seeds, paired intervals
   routerlab compare RUN RUN... [--format F]   paired bootstrap, McNemar, Holm: a table for a paper

@@ -245,6 +245,8 @@ def _manifest(folder: Path, model: Any, datamodule: RouterDataModule) -> dict[st
         lalm=datamodule.lalm,
         router_lalm=model.policy.base_fingerprint,
         tools=datamodule.versions,
+        releases=datamodule.releases,
+        scorer=datamodule.scorer,
         recipe=files.file_hash(recipe) if recipe.is_file() else "",
         predictable=files.file_hash(shipped) if shipped.is_file() else "",
     )

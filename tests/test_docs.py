@@ -30,7 +30,10 @@ from routerlab.trust import TrustedImports
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = {"tools": {"list", "run", "check", "bench"}, "data": {"make", "predictable"}}
+VERBS = {
+    "tools": {"list", "run", "check", "bench"},
+    "data": {"make", "predictable", "check", "info", "convert"},
+}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -67,7 +67,8 @@ def test_light_start(statement: str) -> None:
 def test_every_import_is_declared() -> None:
     """What is installed by luck (another package needs it today) must be named as well."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {_distribution(line) for line in project["dependencies"]}
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    declared = {_distribution(line) for line in [*project["dependencies"], *extras]}
     homes = packages_distributions()
     missing = {
         f"{name} ({file.relative_to(PACKAGE.parent)})"
@@ -78,6 +79,31 @@ def test_every_import_is_declared() -> None:
         and not {_distribution(home) for home in homes.get(name, [name])} & declared
     }
     assert not missing
+
+
+def test_what_only_an_extra_brings_is_imported_where_it_is_used() -> None:
+    """`pip install -e .` alone must do for everything that needs no extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    always = {_distribution(line) for line in project["dependencies"]}
+    homes = packages_distributions()
+    early = {
+        f"{name} ({file.relative_to(PACKAGE.parent)})"
+        for file in PACKAGE.rglob("*.py")
+        for name in _imported_at_once(file)
+        if name not in sys.stdlib_module_names
+        and name != "routerlab"
+        and not {_distribution(home) for home in homes.get(name, [name])} & always
+    }
+    assert not early
+
+
+def _imported_at_once(file: Path) -> set[str]:
+    """What the file's own top level imports; not what a function, or a type checker, does."""
+    nodes = ast.parse(file.read_text()).body
+    plain = [node for node in nodes if isinstance(node, ast.Import)]
+    found = {alias.name.split(".")[0] for node in plain for alias in node.names}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return found | {node.module.split(".")[0] for node in froms if node.module}
 
 
 def _imported(file: Path) -> set[str]:

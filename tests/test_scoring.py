@@ -12,9 +12,9 @@ import pytest
 
 from routerlab.cli import main
 from routerlab.errors import UserError
+from routerlab.scorers import find_scorer, rescored
 from routerlab.scoring.predictions import read_predictions
 from routerlab.scoring.score import score
-from routerlab.scoring.scorers import find_scorer, rescored
 from routerlab.types import Answer, Outcome, OutcomeTable, Question
 
 MMAU = Path(__file__).parents[1] / "../shared/data/mmau-test-mini.json"
@@ -156,7 +156,7 @@ WORDINGS = {
     "bare": (lambda row: row["answer"], 1000, 1000),
     "letter and text": (lambda row: f"({letter(row)}) {row['answer']}", 967, 1000),
     "sentence": (lambda row: f"The answer is {row['answer']}.", 907, 1000),
-    # Two rows have an option "A" that is not the first: there "A" is an option, not a letter.
+    # Two rows have "C" as an option (a chord, a key) elsewhere: there it is no letter.
     "letter": (letter, 2, 998),
 }
 """How a right answer may be worded -> how many of 1,000 are right, officially and strictly."""

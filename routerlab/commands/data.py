@@ -1,4 +1,4 @@
-"""`routerlab data make synthaqa|predictable`: generated questions, and the map of best actions."""
+"""`routerlab data`: generated questions, the map of best actions, question files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from routerlab.commands.parsing import Parser
+from routerlab.commands.question_files import add_verbs
 from routerlab.data.synth.make import FULL, make
 
 DEFAULT = {"train": 1500, "val": 300, "test": 1000, "ood": 500}
@@ -20,8 +21,9 @@ def main(words: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="routerlab data", description="Make data.")
-    verbs = parser.add_subparsers(required=True, metavar="make|predictable", parser_class=Parser)
+    parser = Parser(prog="routerlab data", description="Make, check and convert data.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
+    add_verbs(verbs)
     making = verbs.add_parser("make", help="write a generated data set")
     kinds = making.add_subparsers(required=True, metavar="synthaqa", parser_class=Parser)
     synth = kinds.add_parser("synthaqa", help="WAV files and one JSON a split, MMAU's format")

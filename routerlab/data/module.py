@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,17 @@ from numpy.typing import NDArray
 from routerlab.data.batches import Clips, EvaluationLoader, collate
 from routerlab.data.order import Order, OrderedLoader
 from routerlab.data.progress import Advance, progress
-from routerlab.data.readers import read_splits, read_truth
-from routerlab.data.sources import SYNTHAQA, Sizes, find_splits, synthaqa
+from routerlab.data.readers import read_truth
+from routerlab.data.releases import release_of
+from routerlab.data.sources import SYNTHAQA, Sizes, Source, find_splits
+from routerlab.data.tables import judged, split_last
 from routerlab.data.threads import one_thread
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import ProblemList, UserError
 from routerlab.oracle.cache import Cache
 from routerlab.oracle.oracle import Oracle
 from routerlab.reasoners.base import Reasoner
+from routerlab.scorers import find_scorer
 from routerlab.tools.isolation import ToolPool
 from routerlab.tools.specs import ToolSpec
 from routerlab.types import ALL_OUTPUTS, OutcomeTable, Question, QuestionBatch, ToolCard
@@ -43,8 +45,9 @@ class RouterDataModule(LightningDataModule):
 
     Args:
         source: a folder with train, val, test and test_ood as .json or .jsonl, one such file (the
-            test split), or "synthaqa": generated under `data_dir` when first needed.
-        data_dir: where generated data is kept.
+            test split), hub:OWNER/NAME@COMMIT:SPLIT (the same, of the Hugging Face hub), or
+            "synthaqa": generated. Both of these are put under `data_dir` when first needed.
+        data_dir: where generated and fetched data is kept.
         train, val, test, ood: sizes of generated splits; ignored for other sources.
         seed: of generated data, and of the order of batches if no seed is set for the run.
         tools: names of tools, or mappings with `name`, `tool` or `class_path`, and `settings`.
@@ -58,12 +61,14 @@ class RouterDataModule(LightningDataModule):
         crossfit: whether `test` is answered again with permuted options, for the cross-fitted
             oracle.
         trusted: packages and files from which tools may come (the command line's `--trust`).
-        form: format of the question files: auto, mmau, mmar or avqa.
+        form: format of the question files: auto, or a key of `data.formats.forms.FORMS`.
         audio_root: what relative sound paths are relative to; each file's own folder if None.
         max_seconds: longer clips are cut, and the outcome says so.
         keep_clips_mb: how much decoded sound to keep in memory.
         tool_timeout_s, tool_memory_mb: limits of one tool call.
         max_error_rate: above this share of infrastructure failures the run stops.
+        scorer: what counts as right, for rewards and figures: strict, official or letter.
+        overlap: "refuse" or "allow" what train or val share with test or ood.
     """
 
     def __init__(
@@ -92,10 +97,11 @@ class RouterDataModule(LightningDataModule):
         tool_timeout_s: float = 20.0,
         tool_memory_mb: int = 2048,
         max_error_rate: float = 0.05,
+        scorer: str = "strict",
+        overlap: str = "refuse",
     ) -> None:
         super().__init__()
         self.source = source
-        self.data_dir = data_dir
         self.sizes = Sizes(train, val, test, ood)
         self.seed = seed
         self.tools = list(tools)
@@ -107,12 +113,12 @@ class RouterDataModule(LightningDataModule):
         self.all_outputs = all_outputs
         self.crossfit = crossfit
         self.trusted = tuple(trusted)
-        self.form = form
-        self.audio_root = audio_root
         self.clip = Clips(max_seconds, keep_clips_mb)
         self.tool_timeout_s = tool_timeout_s
         self.tool_memory_mb = tool_memory_mb
         self.max_error_rate = max_error_rate
+        self.scorer = scorer
+        self.origin = Source(source, data_dir, self.sizes, seed, workers, form, audio_root, overlap)
         self._reasoner = reasoner
         self._questions: dict[str, list[Question]] = {}
         self.files: dict[str, Path] = {}
@@ -128,11 +134,11 @@ class RouterDataModule(LightningDataModule):
         """Everything wrong with the settings and with question files that are there already."""
         sizes = {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
         found = [f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1]
-        found += tool_problems(self.tools, self.trusted)
-        if self.source == SYNTHAQA:
-            return found + self.sizes.problems()
+        found += tool_problems(self.tools, self.trusted) + self.origin.problems()
         try:
-            self._questions = self._read(find_splits(self.source))
+            find_scorer(self.scorer)
+            if not self.origin.made:
+                self._questions = self.origin.read(find_splits(self.source))
         except ProblemList as error:
             found += error.problems
         except UserError as error:
@@ -173,8 +179,8 @@ class RouterDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Make generated data (on one process only); read nothing."""
         start = time.monotonic()
-        if self.source == SYNTHAQA:
-            self._folder()
+        if self.origin.made:
+            self.origin.folder()
         self.seconds["data"] += time.monotonic() - start
 
     def setup(self, stage: str = "fit") -> None:
@@ -199,16 +205,21 @@ class RouterDataModule(LightningDataModule):
             ProblemList: with every problem of every file.
         """
         if not self.files:
-            self.files = find_splits(self._folder())
+            self.files = find_splits(self.origin.folder())
             if self.source == SYNTHAQA:
                 self.files = {k: f for k, f in self.files.items() if getattr(self.sizes, k)}
         if not self._questions:
-            self._questions = self._read(self.files)
+            self._questions = self.origin.read(self.files)
         return self._questions
 
     def questions(self, split: str) -> list[Question]:
         """The questions of one split; [] where there are none."""
         return self.read().get(split, [])
+
+    @property
+    def releases(self) -> dict[str, str]:
+        """Split -> the published file that its questions are, "" for one that is not known."""
+        return {split: release_of(questions) for split, questions in self.read().items()}
 
     def truth(self, split: str) -> dict[str, dict[str, Any]]:
         """The latent truth of a generated split. For evaluation only."""
@@ -271,31 +282,18 @@ class RouterDataModule(LightningDataModule):
         extra = (ALL_OUTPUTS,) if split in TEST_SPLITS and self.all_outputs else ()
         with one_thread():  # the tools' processes are at work beside it
             table = oracle.fill(questions, (*oracle.actions, *extra))
+        table = judged(table, self.scorer)
         if extra:
-            right = table.correct[:, -1]
-            self.together[split] = np.where(table.valid[:, -1], right, table.correct[:, 0])
-            table = replace(
-                table,
-                actions=table.actions[:-1],
-                correct=table.correct[:, :-1],
-                valid=table.valid[:, :-1],
-            )
+            table, self.together[split] = split_last(table)
         self.tables[split] = table
         if split == "test" and self.crossfit:
-            self.replicates[split] = oracle.fill(questions, oracle.actions, replicate=1)
+            again = oracle.fill(questions, oracle.actions, replicate=1)
+            self.replicates[split] = judged(again, self.scorer)
 
     def _parts(self, split: str) -> int:
         cells = len(self.tools) + 1
         again = cells if split == "test" and self.crossfit else 0
         return cells + again + (1 if split in TEST_SPLITS and self.all_outputs else 0)
-
-    def _folder(self) -> str | Path:
-        if self.source != SYNTHAQA:
-            return self.source
-        return synthaqa(self.data_dir, self.sizes, self.seed, self.workers)
-
-    def _read(self, files: Mapping[str, Path]) -> dict[str, list[Question]]:
-        return read_splits(files, self.form, audio_root=self.audio_root)
 
     # --- batches ----------------------------------------------------------------------------
 

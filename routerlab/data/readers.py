@@ -81,12 +81,17 @@ def read_file(
     reader = RowReader(file, found, rows, Path(audio_root or file.parent), need_audio)
     questions = reader.questions()
     if broken or reader.problems:
-        raise ProblemList([*broken, *reader.problems])
+        raise ProblemList(sorted([*broken, *reader.problems], key=lambda it: _line(it, file)))
     if not questions:
         raise UserError(f"{file}: no row is a multiple-choice question: {dict(reader.left_out)}.")
     return QuestionFile(
         file, found, tuple(questions), tuple(row for _, row in rows), dict(reader.left_out)
     )
+
+
+def _line(problem: str, file: Path) -> int:
+    """The line that a problem of a file names."""
+    return int(problem.removeprefix(f"{file}:").partition(":")[0])
 
 
 def read_questions(

@@ -1,6 +1,6 @@
-"""Where a split's questions come from: a folder of question files, or SynthAQA made on demand.
+"""Where a split's questions come from: a folder of question files, SynthAQA, or the hub.
 
-Makes data and reads text; opens no sound and knows nothing of tools or tables.
+Makes or fetches data and finds files; opens no sound and knows nothing of tools or tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from routerlab.data import synth
-from routerlab.errors import UserError
+from routerlab.data.hub import fetch, hub_problems, is_hub
+from routerlab.data.overlap import OVERLAP, overlap_problems
+from routerlab.data.readers import read_splits
+from routerlab.errors import ProblemList, UserError, unknown
+from routerlab.types import Question
 
 SYNTHAQA = "synthaqa"
 SPLITS = ("train", "val", "test", "ood")
@@ -43,6 +47,60 @@ class Sizes:
         if not negative and not any(vars(self).values()):
             lines.append("all splits are empty. Give train, val, test or ood a size.")
         return lines
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a recipe's questions come from, and how its files are read.
+
+    Attributes:
+        name: "synthaqa", `hub:…`, or a path.
+        sizes, seed, workers: of generated data.
+        form, audio_root: as in `readers.read_file`.
+        overlap: one of `OVERLAP`.
+    """
+
+    name: str
+    data_dir: str
+    sizes: Sizes
+    seed: int = 0
+    workers: int = 0
+    form: str = "auto"
+    audio_root: str | None = None
+    overlap: str = "refuse"
+
+    @property
+    def made(self) -> bool:
+        """Whether it is generated or fetched, so that there is nothing to look at before."""
+        return self.name == SYNTHAQA or is_hub(self.name)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings, one line each; files are looked at by `read`."""
+        found = []
+        if self.overlap not in OVERLAP:
+            found.append(unknown("overlap: no value", self.overlap, OVERLAP))
+        if self.name == SYNTHAQA:
+            found += self.sizes.problems()
+        return found + (hub_problems(self.name) if is_hub(self.name) else [])
+
+    def folder(self) -> str | Path:
+        """Where the question files are; made or fetched first if it is that kind of source."""
+        if self.name == SYNTHAQA:
+            return synthaqa(self.data_dir, self.sizes, self.seed, self.workers)
+        return fetch(self.name, self.data_dir) if is_hub(self.name) else self.name
+
+    def read(self, files: Mapping[str, Path]) -> dict[str, list[Question]]:
+        """The questions of every split.
+
+        Raises:
+            ProblemList: with every problem of every file, or with what splits share that must not.
+        """
+        splits = read_splits(files, self.form, audio_root=self.audio_root)
+        # Generated splits share no clip by construction.
+        looked_at = self.overlap != "allow" and self.name != SYNTHAQA
+        if problems := overlap_problems(splits) if looked_at else []:
+            raise ProblemList(problems)
+        return splits
 
 
 def synthaqa(data_dir: str | Path, sizes: Sizes, seed: int, workers: int = 0) -> Path:
