@@ -146,6 +146,13 @@ def test_misleading_outputs_are_not_taught() -> None:
     assert shown == {"tempo"}
 
 
+def test_beyond_every_tool_a_clip_is_asked_by_ear() -> None:
+    rng = np.random.default_rng(0)
+    beyond = record(fits=(), outside=("pitch",), kind="boundary")
+    lessons = [draw_lesson(rng, beyond, [beyond], Shares(), 3) for _ in range(100)]
+    assert {kind for lesson in lessons for kind in lesson.kinds} == {"direct"}
+
+
 def test_lessons_keep_the_shares() -> None:
     rng = np.random.default_rng(0)
     first, other = record(), record(outputs={"pitch": "pitch: A2", "tempo": "tempo: 70 bpm"})

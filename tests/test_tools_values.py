@@ -259,10 +259,11 @@ SKELETONS = {
     "chord": r"chord: (nothing sounds|[A-G]b? \w+, fit \d\.\d\d; key: [A-G]b? (major|minor); "
     r"strongest( [A-G]b?){3})",
     "tempo": r"tempo: (no pulse|\d+ bpm, \d+ beats)",
-    "onsets": r"onsets: (no events|\d+ events? at( \d\.\d\d)+ s(; mean gap \d\.\d\d s)?)",
+    "onsets": r"onsets: (no events|"
+    r"\d+ events? at( \d\.\d\d)+ s(; mean gap \d\.\d\d s, \d+ a minute)?)",
     "loudness": r"loudness: levels( -?\d+){8} dB; change [+-]\d+\.\d dB; range \d+\.\d dB",
     "segments": r"segments: (no sound|\d+ sounds?"
-    r"(, \d\.\d\d to \d\.\d\d s \(\d\.\d\d s, -?\d+ dB\))+)",
+    r"(, \d\.\d\d to \d\.\d\d s \(\d\.\d\d s, -?\d+ dB\))+(; longest \d+, loudest \d+)?)",
     "brightness": r"brightness: (no sound|centroid \d+ Hz, rolloff \d+ Hz; halves \d+ then \d+ Hz)",
     "quality": r"quality: (no sound|SNR -?\d+ dB, clipped \d+\.\d percent, bandwidth \d+ Hz)",
 }

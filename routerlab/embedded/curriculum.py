@@ -99,8 +99,10 @@ def draw_lesson(
 def _weights(record: Record, shares: Shares) -> dict[str, float]:
     """The sorts of prompt that are possible on this clip, with their shares."""
     fits = any(t in record.outputs for t in record.fits)
-    beside = bool(irrelevant_tools(record))
     misled = any(t in record.outputs for t in record.outside)
+    # Beyond every tool's reach a clip is asked by ear alone: beside an idle output it would teach
+    # that ears come first there.
+    beside = bool(irrelevant_tools(record)) and (fits or record.kind != "boundary")
     possible: Mapping[str, bool] = {
         "direct": True,
         "fitting": fits,

@@ -195,6 +195,8 @@ class EmbeddedDataModule(lightning.LightningDataModule):
         shares: the curriculum.
         keep: family -> share of its training clips that are used (all by default), so that a
             further training can dwell on what is not learned yet.
+        families: which families the clips are drawn from in turn, repeated to weigh them; empty
+            for all.
         loaders: processes that draw lessons; below 2 the training process does.
         system: the reasoner's system text in training prompts.
     """
@@ -213,13 +215,14 @@ class EmbeddedDataModule(lightning.LightningDataModule):
         system: str = "",
         shares: Shares | None = None,
         keep: dict[str, float] | None = None,
+        families: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.folder, self.clips, self.exam_clips = folder, clips, exam_clips
         self.exam_tasks, self.seed, self.batch_size = exam_tasks, seed, batch_size
         self.branches, self.workers, self.loaders = branches, workers, loaders
         self.system, self.shares, self.keep = system, shares or Shares(), keep or {}
-        self._make = partial(prepare, folder, workers=workers)
+        self._make = partial(prepare, folder, workers=workers, families=tuple(families))
 
     def prepare_data(self) -> None:
         """Make the shards that are missing."""

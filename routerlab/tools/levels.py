@@ -98,8 +98,14 @@ class Segments(Tool):
         unit="seconds",
         stops_at="sounds that touch count as one; steady noise or reverberation hides the gaps",
     )
-    schema: ClassVar = {"count": int, "segments": list, "silence_s": float}
-    revision = 1
+    schema: ClassVar = {
+        "count": int,
+        "segments": list,
+        "longest": (int, type(None)),
+        "loudest": (int, type(None)),
+        "silence_s": float,
+    }
+    revision = 2
 
     def __init__(self, below_peak_db: float = 40.0, least_s: float = 0.04) -> None:
         self.below_peak_db = below_peak_db
@@ -115,10 +121,19 @@ class Segments(Tool):
         found = sound_spans(samples, clip.sample_rate, self.below_peak_db, self.least_s)
         rows = [_segment(samples, clip.sample_rate, start, stop) for start, stop in found]
         silence = max(0.0, clip.seconds - sum(row["seconds"] for row in rows))
-        return {"count": len(rows), "segments": rows, "silence_s": round(silence, 2)}
+        several = len(rows) > 1
+        lengths = [stop - start for start, stop in found]
+        powers = [_power(samples, clip.sample_rate, start, stop) for start, stop in found]
+        return {
+            "count": len(rows),
+            "segments": rows,
+            "longest": int(np.argmax(lengths)) + 1 if several else None,
+            "loudest": int(np.argmax(powers)) + 1 if several else None,
+            "silence_s": round(silence, 2),
+        }
 
     def describe(self, values: Mapping[str, Any]) -> str:
-        """Edges, length and level of the first six stretches."""
+        """Edges, length and level of the first six stretches; which is longest, which loudest."""
         if not values["count"]:
             return "segments: no sound"
         rows = ", ".join(
@@ -127,7 +142,10 @@ class Segments(Tool):
             for row in values["segments"][:6]
         )
         noun = "sound" if values["count"] == 1 else "sounds"
-        return f"segments: {values['count']} {noun}, {rows}"
+        most = ""
+        if values["longest"] is not None:
+            most = f"; longest {values['longest']}, loudest {values['loudest']}"
+        return f"segments: {values['count']} {noun}, {rows}{most}"
 
 
 def sound_spans(
@@ -200,10 +218,14 @@ def _high_pass(rate: int) -> list[float]:
 
 
 def _segment(samples: Floats, rate: int, start: float, stop: float) -> dict[str, float]:
-    part = samples[round(start * rate) : round(stop * rate)]
     return {
         "start_s": round(start, 3),
         "end_s": round(stop, 3),
         "seconds": round(stop - start, 3),
-        "level_db": round(float(decibels(np.mean(part**2))), 1),
+        "level_db": round(float(decibels(_power(samples, rate, start, stop))), 1),
     }
+
+
+def _power(samples: Floats, rate: int, start: float, stop: float) -> float:
+    """Mean square of a stretch."""
+    return float(np.mean(samples[round(start * rate) : round(stop * rate)] ** 2))

@@ -5,7 +5,7 @@ One voice at a time: on a chord or in noise the track is confident and wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -51,13 +51,14 @@ class Pitch(Tool):
     )
     schema: ClassVar = {
         "notes": list,
+        "steps": list,
         "f0_hz": (float, type(None)),
         "note": (str, type(None)),
         "cents": (int, type(None)),
         "voiced_share": float,
         "confidence": float,
     }
-    revision = 1
+    revision = 2
 
     def __init__(
         self, fmin_hz: float = 65.0, fmax_hz: float = 1400.0, least_s: float = 0.06
@@ -86,11 +87,13 @@ class Pitch(Tool):
         """The first five notes."""
         if not values["notes"]:
             return "pitch: no clear pitch"
-        return "pitch: " + "; ".join(
+        notes = "; ".join(
             f"{note['note']} {note['cents']:+d} cents at {note['start_s']:.1f} to "
             f"{note['end_s']:.1f} s"
             for note in values["notes"][:5]
         )
+        steps = " ".join(f"{step:+d}" for step in values["steps"][:4])
+        return f"pitch: {notes}; steps {steps}" if steps else f"pitch: {notes}"
 
     def _track(self, samples: Floats, rate: int) -> Track:
         import librosa
@@ -160,12 +163,21 @@ def _steady_runs(semitones: Floats, least: int) -> list[tuple[int, int]]:
     return runs
 
 
+def _steps(notes: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Semitones from each note to the next, rounded."""
+    return [
+        round(12 * float(np.log2(after["f0_hz"] / before["f0_hz"])))
+        for before, after in pairwise(notes)
+    ]
+
+
 def _summary(notes: list[dict[str, Any]], voiced: float) -> dict[str, Any]:
     """The notes, and the longest of them as the clip's pitch."""
     rows = [{k: v for k, v in note.items() if k != "confidence"} for note in notes]
     if not notes:
         return {
             "notes": [],
+            "steps": [],
             "f0_hz": None,
             "note": None,
             "cents": None,
@@ -175,6 +187,7 @@ def _summary(notes: list[dict[str, Any]], voiced: float) -> dict[str, Any]:
     longest = max(notes, key=lambda note: note["end_s"] - note["start_s"])
     return {
         "notes": rows,
+        "steps": _steps(notes),
         "f0_hz": longest["f0_hz"],
         "note": longest["note"],
         "cents": longest["cents"],

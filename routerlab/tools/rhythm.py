@@ -64,9 +64,10 @@ class Onsets(Tool):
         "count": int,
         "times_s": list,
         "mean_gap_s": (float, type(None)),
+        "rate_per_min": (float, type(None)),
         "gaps_s": list,
     }
-    revision = 1
+    revision = 2
 
     def __init__(self, delta: float = 0.12, wait_s: float = 0.06) -> None:
         self.delta = delta
@@ -84,6 +85,7 @@ class Onsets(Tool):
             "count": len(found),
             "times_s": [round(float(t), 2) for t in found],
             "mean_gap_s": round(float(gaps.mean()), 2) if len(gaps) else None,
+            "rate_per_min": round(60.0 / float(gaps.mean()), 1) if len(gaps) else None,
             "gaps_s": [round(float(gap), 2) for gap in gaps],
         }
 
@@ -93,7 +95,9 @@ class Onsets(Tool):
         if not count:
             return "onsets: no events"
         noun = "event" if count == 1 else "events"
-        gap = "" if values["mean_gap_s"] is None else f"; mean gap {values['mean_gap_s']:.2f} s"
+        gap = ""
+        if values["mean_gap_s"] is not None:
+            gap = f"; mean gap {values['mean_gap_s']:.2f} s, {values['rate_per_min']:.0f} a minute"
         return f"onsets: {count} {noun} at {times(values['times_s'][:12])} s{gap}"
 
     def _peaks(self, clip: Clip) -> Floats:

@@ -38,11 +38,14 @@ OOD_FAMILIES = ("highest", "duration")
 FAMILIES = tuple(name for name in MAKERS if name not in OOD_FAMILIES)
 
 WEIGHTS: dict[str, float] = {
-    **dict.fromkeys(("note", "trend"), 2.0),
-    **dict.fromkeys(("interval", "direction", "chord", "tempo", *OOD_FAMILIES), 1.5),
-    **dict.fromkeys(("key", "count"), 1.0),
-    **dict.fromkeys(("longer", "louder"), 0.6),
-    **dict.fromkeys(("gap", "order", "timbre"), 0.5),
+    "note": 3.0,
+    "trend": 2.0,
+    "tempo": 1.8,
+    **dict.fromkeys(OOD_FAMILIES, 1.5),
+    **dict.fromkeys(("longer", "louder"), 1.3),
+    "count": 1.2,
+    **dict.fromkeys(("direction", "chord", "key", "gap"), 0.7),
+    **dict.fromkeys(("interval", "order", "timbre"), 0.4),
     **dict.fromkeys(("brightness", "voiced"), 0.3),
 }
 """How often a family is drawn, relative to the others: more where the right action depends on the
@@ -103,7 +106,7 @@ def _kind(draft: Draft) -> str:
     return "boundary" if draft.outside else "plain"
 
 
-_HIDDEN = ("noisy", "drone", "echo", "crowded", "over_noise", "rumble")
+_HIDDEN = ("noisy", "drone", "duo", "slow", "echo", "crowded", "over_noise", "rumble")
 
 
 def draw(rng: Generator, family: str, pool: Pool, *, lead: bool = True) -> Item:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.random import Generator
 
 from routerlab.data.synth.item import Draft
@@ -15,7 +14,6 @@ from routerlab.data.synth.sounds import (
     add_noise,
     curve,
     gain,
-    level,
     noise_burst,
     place,
     tone,
@@ -33,16 +31,16 @@ def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
     """How a tone's level moves: slight when alone; wide beside noise that moves on its own."""
     alone = rng.random() < 0.6
     answer = pick(rng, list(TRENDS))
-    half = rng.uniform(0.6, 1.0) if alone else rng.uniform(8.0, 11.0)
+    half = rng.uniform(0.3, 0.5) if alone else rng.uniform(9.0, 12.0)
     seconds = rng.uniform(2.3, 3.0)
     names = [t for t in timbres if t not in ("bell", "string")]
     length = seconds - 0.2
     sound = tone(rng, int(rng.integers(62, 80)), length, pick(rng, names))
     sound = curve(sound, [half * p for p in TRENDS[answer]])
     if not alone:
-        bed = noise_burst(rng, length, 60.0, 900.0)
-        moves = TRENDS[pick(rng, list(TRENDS))]
-        sound = sound + gain(curve(bed, [rng.uniform(5, 8) * p for p in moves]), 5.0)
+        bed = noise_burst(rng, length, 60.0, 400.0)
+        moves = TRENDS[pick(rng, [t for t in TRENDS if t != answer])]
+        sound = sound + gain(curve(bed, [rng.uniform(2, 4) * p for p in moves]), 14.0)
     return Draft(
         place(seconds, [(0.1, sound)]),
         tuple(TRENDS),
@@ -57,9 +55,9 @@ def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
 
 
 def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """Which of two tones is louder. A rumble that comes and goes has levels of its own."""
+    """Which of two tones is louder. A rumble under the softer one lifts the level, not the tone."""
     dry = rng.random() < 0.6
-    step = rng.uniform(1.0, 1.5) if dry else rng.uniform(8.0, 12.0)
+    step = rng.uniform(0.3, 0.6) if dry else rng.uniform(8.0, 12.0)
     first_louder = rng.random() < 0.5
     seconds = rng.uniform(2.3, 3.0)
     length = rng.uniform(0.6, 0.8)
@@ -70,9 +68,9 @@ def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
     start, between = rng.uniform(0.1, 0.25), rng.uniform(0.2, 0.35)
     sound = place(seconds, [(start, pair[0]), (start + length + between, pair[1])])
     if not dry:
-        rumble = level(np.cumsum(rng.standard_normal(len(sound))), -20.0)
-        bumps = curve(rumble - rumble.mean(), list(rng.uniform(-12, 12, 7)))
-        sound = add_noise(rng, sound, 10.0) + gain(bumps, 6.0)
+        softer = start + (length + between if first_louder else 0.0)
+        rumble = gain(noise_burst(rng, length, 60.0, 400.0), step + rng.uniform(3, 5))
+        sound = sound + place(seconds, [(softer, rumble)])
     return Draft(
         sound,
         ("the first", "the second"),

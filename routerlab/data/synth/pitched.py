@@ -72,32 +72,57 @@ def over_drone(rng: Generator, sound: Sound) -> Sound:
     return place(seconds, [(0.05, gain(drone, rng.uniform(1, 4)))]) + sound
 
 
-def note(rng: Generator, timbres: Sequence[str]) -> Draft:
-    """Which pitch class sounds. In noise a fundamental tracker is lost; a chromagram is not.
+def over_bass(rng: Generator, sound: Sound, sign: int) -> tuple[Sound, int]:
+    """Set two notes over two louder low ones that move another way: (sound, bass in semitones).
 
-    A reed's strong third partial misleads the chromagram, not the tracker.
+    A one-voice tracker reports the bass, in the very words that it has for a melody.
     """
-    midi = int(rng.integers(55, 75))
-    seconds = rng.uniform(2.0, 2.8)
-    solo = rng.random() < 0.55
-    timbre = pick(rng, timbres) if solo else pick(rng, ("organ", "voice", "flute"))
-    if solo and (timbre == "bell" or rng.random() < 0.5):
-        timbre, midi = "reed", midi - 6
-    sound = place(seconds, [(0.15, tone(rng, midi, seconds - 0.4, timbre))])
+    seconds = len(sound) / SAMPLE_RATE
+    moves = [m for m in (-7, -4, -1, 0, 1, 4, 7) if np.sign(m) != sign]
+    move = int(rng.choice(moves))
+    low = int(rng.integers(41, 49))
+    bass = two_notes(rng, low, low + move, "flute", seconds)
+    return gain(bass, rng.uniform(7, 10)) + sound, move
+
+
+def note(rng: Generator, timbres: Sequence[str]) -> Draft:
+    """Which pitch class comes last. In noise a fundamental tracker is lost; a chromagram is not.
+
+    Without noise the note before is the stronger one and the root of what sounds: a chromagram
+    names that instead.
+    """
+    last = int(rng.integers(55, 75))
+    first = last - int(rng.choice([-9, -8, -5, 3, 4, 7]))
+    seconds = rng.uniform(2.2, 2.9)
+    solo = rng.random() < 0.5
+    names = [t for t in timbres if t in HARMONIC] or timbres
+    timbre = pick(rng, names if solo else ("organ", "voice", "flute"))
+    short = rng.uniform(0.4, 0.5) if solo else rng.uniform(0.25, 0.3)
+    long = seconds - short - 0.35
+    before, after = (long, short) if solo else (short, long)
+    weak = rng.uniform(-8, -5) if solo else rng.uniform(-16, -12)
+    sound = place(
+        seconds,
+        [
+            (0.12, gain(tone(rng, first, before, timbre), 0.0 if solo else weak)),
+            (0.17 + before, gain(tone(rng, last, after, timbre), weak if solo else 0.0)),
+        ],
+    )
     if not solo:
         sound = add_noise(rng, sound, rng.uniform(-6, -1))
-    near = rng.permutation([-5, -4, -3, -2, -1, 1, 2, 3, 4, 5])[:3]
-    choices = tuple(note_name(midi + int(d)) for d in (0, *near))
+    around = [last + d for d in range(-6, 6) if d and (last + d - first) % 12]
+    near = [int(m) for m in rng.permutation(around)[:2]]
+    choices = tuple(note_name(m) for m in (last, first, *near))
     return Draft(
         sound,
         choices,
-        note_name(midi),
+        note_name(last),
         condition="solo" if solo else "noisy",
         difficulty="hard",
         fits=("pitch",) if solo else ("chord",),
-        outside=() if solo else ("pitch",),
+        outside=("chord",) if solo else ("pitch",),
         describe=((*NOISE, "no" if solo else "yes"),),
-        truth={"midi": midi, "timbre": timbre},
+        truth={"midi": [first, last], "timbre": timbre},
     )
 
 
@@ -110,19 +135,20 @@ def interval(rng: Generator, timbres: Sequence[str]) -> Draft:
     at = names.index(wanted)
     others = [n for n in (COARSE if coarse else names) if n != wanted]
     others.sort(key=lambda n: abs(names.index(n) - at) + rng.uniform(0, 1.5))
-    choices = (wanted, *others[:3])
     step = INTERVALS[wanted] * int(rng.choice([-1, 1]))
     first = int(rng.integers(60, 71))
     timbre = pick(rng, [t for t in timbres if t != "bell"] if solo else HARMONIC)
     seconds = rng.uniform(2.2, 2.9)
     sound = two_notes(rng, first, first + step, timbre, seconds)
     if not solo:
-        sound = over_drone(rng, sound)
+        sound, moved = over_bass(rng, sound, int(np.sign(step)))
+        heard = [n for n, size in INTERVALS.items() if size == abs(moved) and n != wanted]
+        others = [*heard, *(n for n in others if n not in heard)]
     return Draft(
         sound,
-        choices,
+        (wanted, *others[:3]),
         wanted,
-        condition="solo" if solo else "drone",
+        condition="solo" if solo else "duo",
         difficulty="easy" if coarse else "hard",
         fits=("pitch",) if solo else (),
         outside=() if solo else ("pitch",),
@@ -142,12 +168,12 @@ def direction(rng: Generator, timbres: Sequence[str]) -> Draft:
     seconds = rng.uniform(2.2, 2.9)
     sound = two_notes(rng, first, first + sign * size, timbre, seconds)
     if not solo:
-        sound = over_drone(rng, sound)
+        sound, _ = over_bass(rng, sound, sign)
     return Draft(
         sound,
         ("higher", "lower", "the same"),
         answer,
-        condition="solo" if solo else "drone",
+        condition="solo" if solo else "duo",
         difficulty="hard" if solo else "easy",
         fits=("pitch",) if solo else (),
         outside=() if solo else ("pitch",),

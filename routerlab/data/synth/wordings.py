@@ -8,9 +8,9 @@ from __future__ import annotations
 
 TRAIN: dict[str, tuple[str, ...]] = {
     "note": (
-        "Which note is played?",
-        "What is the name of the note that sounds?",
-        "Name the tone you hear.",
+        "Which note is played last?",
+        "What is the name of the note at the end?",
+        "Name the last tone you hear.",
     ),
     "interval": (
         "How far apart are the two notes?",
@@ -85,7 +85,7 @@ TRAIN: dict[str, tuple[str, ...]] = {
 }
 
 OOD: dict[str, tuple[str, ...]] = {
-    "note": ("Tell which pitch this is.", "What note can be heard here?"),
+    "note": ("Tell which pitch ends the clip.", "What is the final note?"),
     "interval": ("Give the interval between the notes.", "How wide is the step of the melody?"),
     "direction": ("Does the tune go up or down?", "Where does the second note lie?"),
     "chord": ("Identify the chord.", "What sort of triad is it?"),
