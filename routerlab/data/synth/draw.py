@@ -38,15 +38,15 @@ OOD_FAMILIES = ("highest", "duration")
 FAMILIES = tuple(name for name in MAKERS if name not in OOD_FAMILIES)
 
 WEIGHTS: dict[str, float] = {
-    "note": 3.0,
-    "trend": 2.0,
+    "note": 4.0,
     "tempo": 1.8,
     **dict.fromkeys(OOD_FAMILIES, 1.5),
-    **dict.fromkeys(("longer", "louder"), 1.3),
-    "count": 1.2,
-    **dict.fromkeys(("direction", "chord", "key", "gap"), 0.7),
-    **dict.fromkeys(("interval", "order", "timbre"), 0.4),
-    **dict.fromkeys(("brightness", "voiced"), 0.3),
+    "longer": 1.3,
+    **dict.fromkeys(("chord", "key"), 1.2),
+    **dict.fromkeys(("trend", "count"), 1.0),
+    **dict.fromkeys(("direction", "gap", "louder", "interval"), 0.5),
+    **dict.fromkeys(("order", "timbre"), 0.3),
+    **dict.fromkeys(("brightness", "voiced"), 0.2),
 }
 """How often a family is drawn, relative to the others: more where the right action depends on the
 clip, less where an ear is all that is needed."""

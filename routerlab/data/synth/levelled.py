@@ -57,7 +57,7 @@ def trend(rng: Generator, timbres: Sequence[str]) -> Draft:
 def louder(rng: Generator, timbres: Sequence[str]) -> Draft:
     """Which of two tones is louder. A rumble under the softer one lifts the level, not the tone."""
     dry = rng.random() < 0.6
-    step = rng.uniform(0.3, 0.6) if dry else rng.uniform(8.0, 12.0)
+    step = rng.uniform(0.15, 0.3) if dry else rng.uniform(8.0, 12.0)
     first_louder = rng.random() < 0.5
     seconds = rng.uniform(2.3, 3.0)
     length = rng.uniform(0.6, 0.8)

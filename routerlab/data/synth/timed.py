@@ -46,7 +46,7 @@ def tempo(rng: Generator, timbres: Sequence[str]) -> Draft:
     if dense:
         extras = [b + period * f for b in beats[:-1] for f in (0.5, 0.75) if rng.random() < 0.5]
         events += [(float(t), gain(knock(rng, 0.08, 2 * pitch), -9.0)) for t in extras]
-    other = bpm * float(rng.choice([0.94, 1.06]))
+    other = bpm * float(rng.choice([0.97, 1.03]))
     octave = 0.5 if dense else 2.0
     choices = tuple(f"{round(x)} bpm" for x in (bpm, other, bpm * octave, other * octave))
     return Draft(
