@@ -85,9 +85,9 @@ pipeline_tag: audio-text-to-text
 
 A very small `Qwen2_5OmniThinkerForConditionalGeneration`, trained from nothing on generated clips
 by `routerlab fit recipes/embedded_lalm.yaml`. It stands in for a large audio language model where
-none can be downloaded: it hears coarsely, reads a tool's output, and believes what it reads. It
-was never shown that a tool stops somewhere, and knows nothing of routing. It is of no use on
-recordings of the world.
+none can be downloaded: it hears levels and times well and hardly a note's or a chord's name, reads
+a tool's output, and often believes it. It was never shown that a tool stops somewhere, and knows
+nothing of routing. It is of no use on recordings of the world.
 
 Accuracy on held-out clips, by the mean log-probability of the options: asked by ear, with a tool's
 output that fits, with one that says nothing of what is asked, and with one of a tool that is beyond
