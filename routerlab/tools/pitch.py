@@ -22,6 +22,8 @@ from routerlab.types import Clip, ToolCard
 _FRAME_S = 0.064
 _VOICED = 0.6
 """Least periodicity of a frame that belongs to a note."""
+_AS_GOOD = 0.03
+"""How much less periodic a higher pitch may be and still be taken for the fundamental."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,13 @@ class Pitch(Tool):
         low = max(min(self.fmin_hz, top / 2), 2.2 * rate / frame)
         f0 = librosa.yin(samples, fmin=low, fmax=top, sr=rate, frame_length=frame, hop_length=hop)
         periodicity = _periodicity(samples, np.rint(rate / f0).astype(int), frame, hop)
+        for multiple in (2, 3):
+            # In noise YIN takes two or three periods for one; a period that is as good is the pitch.
+            higher = np.minimum(f0 * multiple, rate / 4)
+            as_good = _periodicity(samples, np.rint(rate / higher).astype(int), frame, hop)
+            taken = (as_good > periodicity - _AS_GOOD) & (f0 * multiple <= top)
+            f0 = np.where(taken, higher, f0)
+            periodicity = np.where(taken, as_good, periodicity)
         return Track(f0, periodicity, hop / rate)
 
     def _notes(
