@@ -108,7 +108,7 @@ class Pitch(Tool):
         f0 = librosa.yin(samples, fmin=low, fmax=top, sr=rate, frame_length=frame, hop_length=hop)
         periodicity = _periodicity(samples, np.rint(rate / f0).astype(int), frame, hop)
         for multiple in (2, 3):
-            # In noise YIN takes two or three periods for one; a period that is as good is the pitch.
+            # In noise YIN takes two or three periods for one; as good a period is the pitch.
             higher = np.minimum(f0 * multiple, rate / 4)
             as_good = _periodicity(samples, np.rint(rate / higher).astype(int), frame, hop)
             taken = (as_good > periodicity - _AS_GOOD) & (f0 * multiple <= top)
