@@ -1,0 +1,26 @@
+"""The listening page: current, whole, and over all families."""
+
+from pathlib import Path
+
+import soundfile
+
+from routerlab.data.synth import FAMILIES, OOD_FAMILIES
+from routerlab.data.synth.listening import CLIPS, questions, write
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_all_families_and_both_sorts_of_clip_are_there() -> None:
+    items = questions()
+    assert {item.family for item in items} == {*FAMILIES, *OOD_FAMILIES}
+    conditions = {(item.family, item.condition) for item in items}
+    assert {("note", "solo"), ("note", "noisy"), ("count", "dry"), ("count", "echo")} <= conditions
+
+
+def test_the_page_in_docs_is_current(tmp_path: Path) -> None:
+    page = write(tmp_path)
+    assert page.read_text() == (DOCS / "listening.md").read_text()
+    clips = sorted((DOCS / "listening").glob("*.ogg"))
+    assert [c.name for c in clips] == sorted(c.name for c in (tmp_path / "listening").iterdir())
+    assert len(clips) == CLIPS
+    assert all(1.5 < soundfile.info(clip).duration < 4 for clip in clips)
