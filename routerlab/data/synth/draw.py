@@ -38,15 +38,17 @@ OOD_FAMILIES = ("highest", "duration")
 FAMILIES = tuple(name for name in MAKERS if name not in OOD_FAMILIES)
 
 WEIGHTS: dict[str, float] = {
-    "note": 4.0,
-    "tempo": 1.8,
+    "note": 4.2,
+    "tempo": 2.0,
     **dict.fromkeys(OOD_FAMILIES, 1.5),
-    "longer": 1.3,
-    **dict.fromkeys(("chord", "key"), 1.2),
-    **dict.fromkeys(("trend", "count"), 1.0),
-    **dict.fromkeys(("direction", "gap", "louder", "interval"), 0.5),
+    **dict.fromkeys(("chord", "key"), 1.3),
+    "longer": 1.2,
+    "count": 0.9,
+    "trend": 0.7,
+    "interval": 0.6,
+    **dict.fromkeys(("direction", "gap", "louder"), 0.4),
     **dict.fromkeys(("order", "timbre"), 0.3),
-    **dict.fromkeys(("brightness", "voiced"), 0.2),
+    **dict.fromkeys(("brightness", "voiced"), 0.15),
 }
 """How often a family is drawn, relative to the others: more where the right action depends on the
 clip, less where an ear is all that is needed."""
