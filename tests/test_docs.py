@@ -151,7 +151,7 @@ def test_the_readme_s_tool_has_fifteen_lines_and_passes_the_check(tmp_path: Path
     samples = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     soundfile.write(tmp_path / "a.wav", samples, 16_000)
     checked = routerlab(tmp_path, "tools", "check", "zero_crossings", "--trust", "./my_tools.py")
-    assert checked.stdout == "zero_crossings: nothing wrong.\n", checked.stderr
+    assert checked.stdout.startswith("zero_crossings: nothing wrong.\n"), checked.stderr
     ran = routerlab(tmp_path, "tools", "run", "zero_crossings", "a.wav", "--trust", "./my_tools.py")
     assert ran.stdout.startswith("zero_crossings: crossings_per_s 8"), ran.stderr
 
