@@ -5,12 +5,14 @@
     reason   observations.jsonl      -> predictions.jsonl    + the answer, and the official file
 
 Between stages there are only files of JSON lines, so that the router, the tools and the reasoner
-may run on different machines, and a stage that stopped is run again alone. Gold is never read.
+may run on different machines. A stage that stopped goes on where it was: rows are kept by id, as
+long as what they were made from is the same (`resuming`). Gold is never read.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,7 +22,9 @@ from lightning.pytorch import Trainer
 from routerlab.data.module import RouterDataModule
 from routerlab.data.writers import PREDICTION_KEYS, write_lines, write_predictions
 from routerlab.errors import UserError, unknown
+from routerlab.oracle.records import is_lasting
 from routerlab.reasoners.base import ReasonRequest, Reply
+from routerlab.resuming import digest, go_on
 from routerlab.routing import best_actions, restore, route
 from routerlab.types import DIRECT, Answer, Observation, Question
 
@@ -62,11 +66,11 @@ def predict(
             write_lines(folder / ROUTES, _routed(model, datamodule, split, ckpt_path))
         elif name == "observe":
             routes = _read(folder / ROUTES, "route")
-            write_lines(folder / OBSERVATIONS, observed(routes, questions, datamodule))
+            _say(name, observe_all(folder / OBSERVATIONS, routes, questions, datamodule))
         else:
             lines = _read(folder / OBSERVATIONS, "observe")
-            rows = list(reasoned(lines, questions, datamodule))
-            write_lines(folder / PREDICTED, rows)
+            _say(name, reason_all(folder / PREDICTED, lines, questions, datamodule))
+            rows = _read(folder / PREDICTED, "reason")
             _write_official(folder / OFFICIAL, datamodule, split, rows)
 
 
@@ -87,6 +91,77 @@ def _routed(
             datamodule.questions(split), best_actions(probabilities), probabilities, strict=True
         )
     ]
+
+
+def observe_all(
+    target: Path,
+    rows: Sequence[Mapping[str, Any]],
+    questions: Mapping[str, Question],
+    datamodule: RouterDataModule,
+) -> tuple[int, int]:
+    """Write every row with its tool's output, going on where an earlier run stopped.
+
+    Returns:
+        (rows kept, rows made); a row whose tool ran out of time or memory is made again.
+    """
+    by_id = {row["id"]: row for row in rows}
+    wanted = {
+        ident: digest(
+            row, datamodule.versions.get(row["action"]), _heard(ident, questions, datamodule)
+        )
+        for ident, row in by_id.items()
+    }
+
+    def make(missing: Sequence[str]) -> Iterator[dict[str, Any]]:
+        return observed([by_id[ident] for ident in missing], questions, datamodule)
+
+    def keep(row: Mapping[str, Any]) -> bool:
+        return row["observation"] is None or is_lasting(Observation(**row["observation"]))
+
+    return go_on(target, wanted, make, keep=keep)
+
+
+def reason_all(
+    target: Path,
+    rows: Sequence[Mapping[str, Any]],
+    questions: Mapping[str, Question],
+    datamodule: RouterDataModule,
+) -> tuple[int, int]:
+    """Write every row with the reasoner's answer, going on where an earlier run stopped.
+
+    Returns:
+        (rows kept, rows made); a row whose reasoner failed is made again.
+    """
+    by_id = {row["id"]: row for row in rows}
+    reasoner = digest(datamodule.reasoner.identity())
+    wanted = {
+        ident: digest(_without_time(row), reasoner, _heard(ident, questions, datamodule))
+        for ident, row in by_id.items()
+    }
+
+    def make(missing: Sequence[str]) -> Iterator[dict[str, Any]]:
+        return reasoned([by_id[ident] for ident in missing], questions, datamodule)
+
+    return go_on(target, wanted, make, keep=lambda row: not row["error"])
+
+
+def _heard(ident: str, questions: Mapping[str, Question], datamodule: RouterDataModule) -> Any:
+    """What is asked about which file, as it lies there now; gold is no part of it."""
+    question = questions[ident]
+    file = os.stat(question.audio) if os.path.exists(question.audio) else None
+    stamp = None if file is None else (question.audio, file.st_size, file.st_mtime_ns)
+    return question.question, question.choices, stamp, datamodule.clip.settings
+
+
+def _without_time(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row but for how long its tool took, which changes no answer."""
+    seen = row["observation"]
+    return {**row, "observation": None if seen is None else {**seen, "seconds": 0.0}}
+
+
+def _say(stage: str, rows: tuple[int, int]) -> None:
+    kept, made = rows
+    print(f"{stage}: {made} rows made" + (f", {kept} kept from an earlier run" if kept else ""))
 
 
 def observed(
@@ -147,14 +222,17 @@ def _write_official(
     path: Path, datamodule: RouterDataModule, split: str, rows: Iterable[Mapping[str, Any]]
 ) -> None:
     answers = {r["id"]: Answer(None, r["answer"], raw=r["raw"], read=r["read"]) for r in rows}
-    form = datamodule.form if datamodule.form in PREDICTION_KEYS else "mmau"
-    write_predictions(path, datamodule.files[split], answers, form)
+    form = datamodule.origin.form
+    benchmark = form if form in PREDICTION_KEYS else "auto"
+    write_predictions(path, datamodule.files[split], answers, benchmark)
+    print(f"official predictions: {path}")
 
 
 def _read(path: Path, before: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"predict: no {path}. First: routerlab predict … stage={before}.")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not `splitlines`: a text may hold other marks that Python takes for the end of a line.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

@@ -111,7 +111,8 @@ def test_the_other_files_of_a_run(world: World) -> None:
     manifest = world.json("manifest.json")
     assert manifest["lalm"] == manifest["router_lalm"] == world.data().lalm
     assert set(manifest["tools"]) == {"tempo", "onsets"}
-    assert set(manifest["data"]) == set(SIZES)
+    assert set(manifest["data"]) == set(manifest["releases"]) == set(SIZES)
+    assert manifest["scorer"] == "strict"
     assert manifest["packages"]["torch"]
     assert world.json("survey.json")["splits"]["test"]["questions"] == SIZES["test"]
     assert "trained router" in summarise([world.run])[0].plain()
@@ -188,6 +189,22 @@ def test_predicting_in_stages_is_predicting_at_once(world: World) -> None:
     _answers_agree_with_the_table(world, at_once)
     with pytest.raises(UserError, match="Did you mean 'route'"):
         experiment.predict(datamodule=world.data(), stage="rout", **command)
+
+
+def test_predicting_again_asks_nobody_and_goes_on_where_it_stopped(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = {"trainer": world.trainer(), "model": world.module(), "ckpt_path": world.checkpoint}
+    experiment.predict(datamodule=world.data(), **command)
+    capsys.readouterr()
+    experiment.predict(datamodule=world.data(), stage="reason", **command)
+    whole = world.run / "predict-test" / PREDICTED
+    before = whole.read_text()
+    assert "reason: 0 rows made, 12 kept" in capsys.readouterr().out
+    whole.write_text("".join(before.splitlines(keepends=True)[:5]))
+    experiment.predict(datamodule=world.data(), stage="reason", **command)
+    assert "reason: 7 rows made, 5 kept" in capsys.readouterr().out
+    assert whole.read_text() == before
 
 
 def test_the_prompted_router_is_asked_once(world: World, tmp_path: Path) -> None:
