@@ -29,6 +29,7 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab test [RECIPE|RUN] [key=value ...] test a trained run (without a word: the newest)
   routerlab validate|predict [RECIPE|RUN]     the same for validation and predictions
   routerlab survey RECIPE [key=value ...]     what routing could gain, before any training
+  routerlab survey --from direct=F --from TOOL=F ...  the same of prediction files: no model
   routerlab ask --audio F --question Q --choice A --choice B [--run DIR]
   routerlab tools list [--json] | run NAME AUDIO | check CLASS_PATH
   routerlab data make synthaqa DIR [--train N --val N --test N --ood N] [--full] [--seed S]
@@ -72,7 +73,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if command == "ask":
         return _ask(words[1:])
-    if command in OTHERS:
+    if command in OTHERS or (command == "survey" and _of_files(words)):
         module = importlib.import_module(f"routerlab.commands.{command}")
         code: int = module.main(words[1:])
         return code
@@ -87,6 +88,11 @@ def _dispatch(words: list[str]) -> int:
 
     run(plan)
     return 0
+
+
+def _of_files(words: list[str]) -> bool:
+    """Whether a survey is of prediction files, which needs no model."""
+    return any(word.partition("=")[0] == "--from" for word in words)
 
 
 def _ask(words: list[str]) -> int:
