@@ -88,6 +88,17 @@ def test_a_row_without_a_prediction_is_wrong_and_counted(
     assert "would print 50.00 %" in capsys.readouterr().out
 
 
+def test_an_option_that_looks_like_a_letter_is_none_where_nothing_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = ROWS[0] | {"choices": ["B", "A"], "answer": "A", "model_output": "A"}
+    path = write(tmp_path / "p.json", [row | {"model_output_raw": ""}])
+    got = score(read_predictions(path, "mmau").predictions, "mmau")
+    assert (got.total.right, got.letters) == ({"official": 1, "strict": 1, "letter": 0}, 0)
+    assert main(["score", str(path), "--benchmark", "mmau"]) == 0
+    assert "letter %" not in capsys.readouterr().out
+
+
 def test_the_readme_s_key_is_not_the_script_s(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

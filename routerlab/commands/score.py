@@ -14,8 +14,6 @@ from routerlab.report.grid import Grid, percent
 from routerlab.scoring.predictions import PredictionFile, read_predictions
 from routerlab.scoring.score import GROUPS, RULES, Scores, Tally, score
 
-HEADS = ("questions", *(f"{rule} %" for rule in RULES))
-
 
 def main(words: Sequence[str]) -> int:
     """Run `routerlab score`."""
@@ -34,10 +32,11 @@ def main(words: Sequence[str]) -> int:
 
 def grids(file: PredictionFile, scores: Scores, benchmark: str) -> Iterator[Grid]:
     """The total, then a table for each of the benchmark's groups."""
+    shown = RULES if scores.letters else tuple(rule for rule in RULES if rule != "letter")
     named = {"all": scores.total}
-    yield _grid(f"{benchmark.upper()}: {file.release or file.path.name}", "", named)
+    yield _grid(f"{benchmark.upper()}: {file.release or file.path.name}", "", named, shown)
     for title, groups in scores.groups.items():
-        yield _grid(f"by {title}", title, groups)
+        yield _grid(f"by {title}", title, groups, shown)
 
 
 def notes(file: PredictionFile, scores: Scores, benchmark: str) -> Iterator[str]:
@@ -55,17 +54,17 @@ def notes(file: PredictionFile, scores: Scores, benchmark: str) -> Iterator[str]
         f"{scores.lenient} rows are right by it and not strictly."
     )
     if not scores.letters:
-        yield "letter: no row names one, so that column says nothing."
+        yield "letter: no row was answered with one, so there is no such score."
     if not file.release:
         yield "release: these are not the questions of a published file that routerlab knows."
 
 
-def _grid(title: str, head: str, groups: Mapping[str, Tally]) -> Grid:
+def _grid(title: str, head: str, groups: Mapping[str, Tally], rules: Sequence[str]) -> Grid:
     lines = [
-        [name or "–", str(it.rows), *(percent(it.share(rule), 2) for rule in RULES)]
+        [name or "–", str(it.rows), *(percent(it.share(rule), 2) for rule in rules)]
         for name, it in groups.items()
     ]
-    return Grid(title, (head, *HEADS), lines)
+    return Grid(title, (head, "questions", *(f"{rule} %" for rule in rules)), lines)
 
 
 def _written(file: PredictionFile, scores: Scores, benchmark: str) -> dict[str, Any]:

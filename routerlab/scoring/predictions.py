@@ -26,7 +26,7 @@ class Prediction:
 
     Attributes:
         text: what the benchmark's script reads; None where the row lacks the key.
-        raw: what the model wrote, if that is kept beside it; else `text`.
+        raw: what the model wrote, if that is kept beside it ("" if it wrote nothing); else `text`.
     """
 
     question: Question
@@ -100,8 +100,9 @@ def _by_id(file: Path, asked: QuestionFile) -> dict[str, Mapping[str, Any]]:
 def _prediction(question: Question, row: Mapping[str, Any], key: str) -> Prediction:
     value = row.get(key)
     text = None if key not in row else "" if value is None else str(value)
+    # Under `likelihood` nothing was written: an option "A" that was chosen is then no letter.
     raw = row.get(f"{key}_raw")
-    return Prediction(question, text, raw if isinstance(raw, str) and raw else text or "")
+    return Prediction(question, text, raw if isinstance(raw, str) else text or "")
 
 
 def _no_key(file: Path, key: str, benchmark: str, rows: Sequence[Mapping[str, Any]]) -> str:
