@@ -30,7 +30,9 @@ from routerlab.report.evaluation import Evaluation
 from routerlab.report.meters import PeakMemory, Stopwatch
 from routerlab.report.survey import cost_note, gate_note, survey_grid
 from routerlab.report.survey import survey as survey_figures
+from routerlab.report.survey_tables import survey_text
 from routerlab.report.tables import final_grid
+from routerlab.report.verdict import verdict
 from routerlab.rivals import PREDICTABLE_FILE, PredictableMap
 from routerlab.routing import (
     Probabilities,
@@ -43,10 +45,12 @@ from routerlab.routing import (
     words_only,
 )
 from routerlab.stages import predict
+from routerlab.surveying import Options, agreement_note, limit_to, looked_into
 
 __all__ = ["fit", "make_predictable", "predict", "survey", "test"]
 
 CONTROLS = "controls.json"
+PLAIN: Any = {"markup": False, "highlight": False, "soft_wrap": True}
 COSTS = ("counters", "seconds", "peak_rss_mb")
 """Keys of `results.json` that say what a command cost."""
 
@@ -106,11 +110,26 @@ def test(
         _conclude(folder, model, datamodule, controls, watch, memory, fitted)
 
 
-def survey(trainer: Trainer, model: LightningModule, datamodule: RouterDataModule) -> None:
-    """Fill the outcome tables and print what routing could gain."""
+def survey(
+    trainer: Trainer,
+    model: LightningModule,
+    datamodule: RouterDataModule,
+    options: Options | None = None,
+) -> None:
+    """Fill the outcome tables, print what routing could gain, and look into the main split."""
+    asked, folder = options or Options(), Path(trainer.default_root_dir)
+    asked.check()
     datamodule.prepare_data()
+    had = limit_to(datamodule, asked.limit)
     datamodule.setup("survey")
-    show_survey(datamodule, Path(trainer.default_root_dir))
+    written = show_survey(datamodule, folder)
+    figures = looked_into(datamodule, asked, had)
+    said, notes = verdict(figures), []
+    if "generate" in figures:
+        notes.append(agreement_note(figures["generate"]))
+    Console().print(f"\n{survey_text(figures, figures['split'], notes)}", **PLAIN)
+    write_json(folder / files.SURVEY, {**written, "outlook": figures, "verdict": said})
+    Console().print(f"\nsurvey: {folder / files.SURVEY}", **PLAIN)
 
 
 class SurveyPrinter(Callback):

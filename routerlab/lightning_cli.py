@@ -52,16 +52,34 @@ _CALL = ("ckpt_path", "verbose", "return_predictions", "stage", "split")
 class RouterTrainer(Trainer):
     """Lightning's Trainer with one more subcommand."""
 
-    def survey(self, model: LightningModule, datamodule: Any) -> None:
-        """Fill the outcome tables and print what routing could gain; nothing is trained."""
+    def survey(
+        self,
+        model: LightningModule,
+        datamodule: Any,
+        limit: int | None = None,
+        votes: int = 0,
+        generate: int = 0,
+        sound: bool = True,
+        export: str | None = None,
+    ) -> None:
+        """Fill the outcome tables and print what routing could gain; nothing is trained.
+
+        Args:
+            limit: questions of each split, drawn at random; all of them if null.
+            votes: how often direct is asked again with permuted options, for a vote.
+            generate: on how many questions free text is compared with option likelihood.
+            sound: whether clips are opened, to foretell gains by sound too.
+            export: where the outcome table goes, a .jsonl or .parquet file.
+        """
         if not _is_router(model):
             raise UserError(
                 f"survey: {type(model).__name__} is no router, so there is nothing to survey. "
                 "Give a recipe whose model is a RouterModule."
             )
         from routerlab import experiment
+        from routerlab.surveying import Options
 
-        experiment.survey(self, model, datamodule)
+        experiment.survey(self, model, datamodule, Options(limit, votes, generate, sound, export))
 
 
 class RouterCLI(LightningCLI):

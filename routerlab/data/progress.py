@@ -39,13 +39,26 @@ def _bar(total: int, console: Console) -> Iterator[Advance]:
 
 @contextmanager
 def _lines(total: int, console: Console) -> Iterator[Advance]:
-    last = time.monotonic()
+    began = last = time.monotonic()
 
     def advance(done: int, what: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= EVERY_SECONDS:
             last = now
-            console.print(f"{what}: {done} of {total}", highlight=False)
+            left = _left(now - began, done, total)
+            console.print(f"{what}: {done} of {total}{left}", highlight=False)
 
     yield advance
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    """About how long the rest takes at the rate so far; "" where nothing is done or left.
+
+    >>> _left(30, 10, 40), _left(30, 300, 90_000), _left(30, 0, 9)
+    (', about 90 s left', ', about 150 min left', '')
+    """
+    if not 0 < done < total:
+        return ""
+    rest = seconds * (total - done) / done
+    return f", about {rest:.0f} s left" if rest < 120 else f", about {rest / 60:.0f} min left"

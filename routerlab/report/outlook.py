@@ -120,17 +120,19 @@ def _foretold(evidence: Evidence) -> tuple[dict[str, Scored], list[dict[str, Any
         for view, actions in found.items()
     }
     best = max(scored, key=lambda name: scored[name].accuracy)
-    chosen, accuracy = found[best.removeprefix("foretold.")], scored[best].accuracy
+    chosen = found[best.removeprefix("foretold.")]
     scored["predictable"] = scored[best]
     presets = []
     for name in PRESETS:
         own = rivals.score(name, table, chosen[name])
+        difference, low, high = paired_interval(scored[best].right, own.right)
         presets.append(
             {
                 "reward": name,
                 "accuracy": own.accuracy,
                 "calls": own.call_rate,
-                "given_away": accuracy - own.accuracy,
+                "given_away": difference,
+                "ci95": [low, high],
                 "sees": best.removeprefix("foretold."),
             }
         )

@@ -101,12 +101,13 @@ def groups_grid(figures: Mapping[str, Any]) -> Grid:
 
 def rewards_grid(figures: Mapping[str, Any]) -> Grid:
     """What each reward preset's own optimum would reach, for a router that sees the features."""
-    heads = ("reward", "its optimum %", "gives away", "calls %")
+    heads = ("reward", "its optimum %", "gives away", "95 % interval", "calls %")
     rows = [
         [
             it["reward"],
             percent(it["accuracy"]),
             points(it["given_away"]),
+            f"{points(it['ci95'][0])} to {points(it['ci95'][1])}",
             percent(it["calls"]),
         ]
         for it in figures["presets"]
@@ -166,6 +167,6 @@ def _remarks(figures: Mapping[str, Any]) -> Iterator[str]:
     flips = figures["flips"]
     if flips:
         yield (
-            f"with permuted options {percent(flips['answer'])} % of {flips['cells']} answers "
-            f"change, and {percent(flips['right'])} % of them in being right."
+            f"with permuted options {percent(flips['answer'])} % of {flips['cells']} cells change "
+            f"their answer, and {percent(flips['right'])} % change between right and wrong."
         )

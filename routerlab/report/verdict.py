@@ -123,9 +123,11 @@ def _without_routing(figures: Mapping[str, Any]) -> Iterator[str]:
 
 def _rewards(figures: Mapping[str, Any]) -> Iterator[str]:
     """Reward presets whose own optimum is worse than it need be."""
-    costly = [it for it in figures["presets"] if it["given_away"] > 0.01]
+    costly = [it for it in figures["presets"] if it["given_away"] > 0.01 and it["ci95"][0] > 0]
     if costly:
-        each = ", ".join(f"`{it['reward']}` {100 * it['given_away']:.1f}" for it in costly)
+        each = ", ".join(
+            f"`{it['reward']}` {plus_minus((it['given_away'], *it['ci95']))}" for it in costly
+        )
         yield f"Some rewards' own optimum gives points away here: {each}."
 
 
