@@ -61,7 +61,7 @@ LEDGER: dict[Callable[..., Any], Ledger] = {
     load_clip: Ledger("path sample_rate max_seconds", ""),
     # lalm and revision enter through the hash of the model's files
     TransformersReasoner: Ledger(
-        "lalm revision dtype device protocol length prior system max_seconds max_new_tokens",
+        "lalm revision dtype device protocol length prior system max_seconds max_new_tokens audio",
         "batch_size",
     ),
     ToolPool: Ledger("specs", "trusted workers timeout_s memory_mb"),
@@ -257,6 +257,7 @@ def model(tmp_path: Path) -> Path:
         ({}, {"prior": True}, True),
         ({}, {"system": "You hear well."}, True),
         ({}, {"max_seconds": 10.0}, True),
+        ({}, {"audio": "off"}, True),
         ({"protocol": "generate"}, {"max_new_tokens": 8}, True),
         ({}, {"batch_size": 3}, False),
         ({}, {"max_new_tokens": 8}, False),  # likelihood generates nothing

@@ -171,3 +171,21 @@ def test_text_that_forges_the_prompt_stays_on_its_line(folder: str) -> None:
     assert len(shown) < 500
     (row,) = answers(reasoner, [request])
     assert row[0].choice in (0, 1)
+
+
+@pytest.mark.parametrize("protocol", ["likelihood", "generate"])
+def test_without_audio_every_clip_is_the_same(folder: str, protocol: str) -> None:
+    asked = requests()
+    other = [
+        ReasonRequest(tone(0.9, 700.0, seed=5), r.question, r.choices, r.observations)
+        for r in asked
+    ]
+    hears = TransformersReasoner(folder, device="cpu", protocol=protocol)
+    deaf = TransformersReasoner(folder, device="cpu", protocol=protocol, audio="off")
+    assert answers(deaf, asked) == answers(deaf, other)
+    assert deaf.lalm.tower_passes == 0
+    if protocol == "likelihood":
+        assert answers(hears, asked) != answers(hears, other)
+        # Without sound a tool's output is still read.
+        first = answers(deaf, asked)[0]
+        assert first[0].log_probs != first[1].log_probs

@@ -8,6 +8,7 @@ It keeps no cache and knows neither gold nor tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -32,11 +33,13 @@ from routerlab.types import Answer
 
 Protocol: TypeAlias = Literal["likelihood", "generate"]
 Length: TypeAlias = Literal["mean", "sum"]
+Hearing: TypeAlias = Literal["on", "off"]
 
 _ALLOWED = {
     "protocol": ("likelihood", "generate"),
     "length": ("mean", "sum"),
     "dtype": ("float32", "bfloat16"),
+    "audio": ("on", "off"),
 }
 
 
@@ -57,6 +60,7 @@ class TransformersReasoner:
         max_seconds: sound beyond this is not heard; the model's own limit when None.
         batch_size: questions at once.
         max_new_tokens: `generate` only.
+        audio: "off" leaves the clip out of the prompt: the no-audio control.
     """
 
     def __init__(
@@ -73,24 +77,28 @@ class TransformersReasoner:
         max_seconds: float | None = None,
         batch_size: int = 16,
         max_new_tokens: int = 64,
+        audio: Hearing = "on",
     ) -> None:
-        given = {"protocol": protocol, "length": length, "dtype": dtype}
+        given = {"protocol": protocol, "length": length, "dtype": dtype, "audio": audio}
         _check(given, {"batch_size": batch_size, "max_new_tokens": max_new_tokens}, max_seconds)
         self.name, self.revision, self.dtype = lalm, revision, dtype
         self.protocol, self.length, self.prior = protocol, length, prior
         self.system, self.max_seconds = system, max_seconds
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+        self.audio = audio
         cuda = device == "auto" and torch.cuda.is_available()
         self.device = ("cuda" if cuda else "cpu") if device == "auto" else device
         self._lalm: LALM | None = None
 
     def identity(self) -> dict[str, Any]:
         """All that changes an answer. Reads the model's files, loads no weight."""
-        how = (
+        how: dict[str, Any] = (
             {"length": self.length, "prior": self.prior}
             if self.protocol == "likelihood"
             else {"max_new_tokens": self.max_new_tokens}
         )
+        if self.audio == "off":
+            how["audio"] = "off"
         return {
             "reasoner": "transformers",
             "model": fingerprint(locate(self.name, self.revision)),
@@ -151,11 +159,10 @@ class TransformersReasoner:
         return [*self._answer(batch[:half]), *self._answer(batch[half:])]
 
     def _likelihood(self, batch: Sequence[ReasonRequest]) -> list[list[Reply]]:
-        features = self.lalm.audio_features([request.clip for request in batch])
-        items = [self._item(r, heard) for r, heard in zip(batch, features, strict=True)]
+        items = [self._item(request, heard) for request, heard in self._heard(batch)]
         scores = [self._score(found) for found in score_batch(self.lalm, items)]
         if self.prior:
-            deaf = [self._item(request, None) for request in batch]
+            deaf = [self._item(replace(request, observations=((),)), None) for request in batch]
             priors = [self._score(found) for found in score_batch(self.lalm, deaf)]
             scores = [score - prior for score, prior in zip(scores, priors, strict=True)]
         return [
@@ -164,10 +171,9 @@ class TransformersReasoner:
         ]
 
     def _generate(self, batch: Sequence[ReasonRequest]) -> list[list[Reply]]:
-        features = self.lalm.audio_features([request.clip for request in batch])
         items = [
-            DecodeItem(self._prefix(request, heard), [heard], self._suffixes(request))
-            for request, heard in zip(batch, features, strict=True)
+            DecodeItem(self._prefix(r, h), _kept(h), self._suffixes(r))
+            for r, h in self._heard(batch)
         ]
         written = decode_batch(self.lalm, items, self.max_new_tokens)
         return [
@@ -178,13 +184,21 @@ class TransformersReasoner:
     def _score(self, found: Tensor) -> Tensor:
         return found[..., 0] / found[..., 1] if self.length == "mean" else found[..., 0]
 
+    def _heard(
+        self, batch: Sequence[ReasonRequest]
+    ) -> Iterator[tuple[ReasonRequest, Tensor | None]]:
+        """Each request with what is heard of its clip; None where the clip is left out."""
+        if self.audio == "off":
+            yield from ((request, None) for request in batch)
+            return
+        features = self.lalm.audio_features([request.clip for request in batch])
+        yield from zip(batch, features, strict=True)
+
     def _item(self, request: ReasonRequest, heard: Tensor | None) -> ScoreItem:
-        """The request's prompts; without sound, the direct prompt alone."""
-        chat = self.lalm.chat_format
-        suffixes = self._suffixes(request) if heard is not None else [chat.closing(ANSWER_CUE)]
+        """The request's prompts, without sound where none is heard."""
+        chat, suffixes = self.lalm.chat_format, self._suffixes(request)
         options = [[*chat.text_ids(option_text(c)), chat.special.end] for c in request.choices]
-        features = [] if heard is None else [heard]
-        return ScoreItem(self._prefix(request, heard), features, suffixes, options)
+        return ScoreItem(self._prefix(request, heard), _kept(heard), suffixes, options)
 
     def _prefix(self, request: ReasonRequest, heard: Tensor | None) -> list[int]:
         text = question_text(request.question, request.choices)
@@ -199,6 +213,10 @@ class TransformersReasoner:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.lalm.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def _kept(heard: Tensor | None) -> list[Tensor]:
+    return [] if heard is None else [heard]
 
 
 def _chosen(scores: Sequence[float], choices: Sequence[str]) -> Reply:
