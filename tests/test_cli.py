@@ -19,7 +19,7 @@ from routerlab.commands.recipes import find_recipe, packaged_recipes, read_recip
 from routerlab.commands.runs import all_runs, begin, new_run, newest_trained, newest_unfinished
 from routerlab.errors import UserError
 from routerlab.tools import known_tools
-from routerlab.tools.registry import MAKERS
+from routerlab.tools.registry import LAZY
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -255,7 +255,7 @@ def tone(tmp_path: Path) -> str:
 def test_tools_list(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "tools", "list", "--json")
     cards = json.loads(out)
-    assert [card["name"] for card in cards] == [*known_tools(), *MAKERS]
+    assert [card["name"] for card in cards] == [*known_tools(), *LAZY]
     assert all(card["measures"] and card["unit"] and card["stops_at"] for card in cards)
     _, text, _ = call(capsys, "tools", "list")
     assert all(card["name"] in text for card in cards)

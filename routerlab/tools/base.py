@@ -46,6 +46,7 @@ class Tool(ABC):
         revision: raise it when the same clip may give other values than before.
         tells_settings: whether an instance's card repeats the settings that its recipe gives.
         batch_size: most clips given to `run_many` at once; 1 where a batch does not pay.
+        needs_torch: whether its process loads torch; a tool that is no model should not.
         name: the action's name; the card's unless a recipe names the instance.
         settings: what `__init__` was given, defaults included.
     """
@@ -55,6 +56,7 @@ class Tool(ABC):
     revision: ClassVar[int] = 0
     batch_size: int = 1
     tells_settings: ClassVar[bool] = True
+    needs_torch: ClassVar[bool] = False
 
     name: str
     settings: dict[str, Any]

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, distribution, metadata, req
 from typing import Any
 
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import MAKERS, broken_plugins, find_tool, known_tools
+from routerlab.tools.registry import LAZY, broken_plugins, find_tool, known_tools
 
 _OWN_LICENCE = "Apache-2.0"
 _COLUMNS = ("tool", "measures", "unit", "stops at", "needs", "licence")
@@ -20,7 +20,7 @@ _COLUMNS = ("tool", "measures", "unit", "stops at", "needs", "licence")
 
 def rows() -> list[dict[str, Any]]:
     """One a tool: its card, `installed`, `install` (the command for what is missing), `problem`."""
-    tools = {**known_tools(), **{name: find_tool(name) for name in MAKERS}}
+    tools = {**known_tools(), **{name: find_tool(name) for name in LAZY}}
     found = [_row(name, tool) for name, tool in tools.items()]
     return found + [
         {"name": name, "installed": False, "install": "", "problem": reason}
@@ -49,7 +49,7 @@ def markdown(listed: Sequence[dict[str, Any]]) -> str:
 def own_names() -> list[str]:
     """The tools that come with routerlab, whatever else is installed."""
     own = [n for n, tool in known_tools().items() if tool.__module__.startswith("routerlab.")]
-    return [*own, *MAKERS]
+    return [*own, *LAZY]
 
 
 def missing(needs: Iterable[str]) -> list[str]:

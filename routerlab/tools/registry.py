@@ -25,10 +25,16 @@ _BUILT_IN = {
     "quality": "timbre",
 }
 MAKERS = {
-    "function": ("routerlab.tools.function", "Function"),
-    "command": ("routerlab.tools.command", "Command"),
+    "function": ("function", "Function"),
+    "command": ("command", "Command"),
 }
 """Tools that are nothing without settings (module and class): they run what a recipe names."""
+
+MODELS: dict[str, tuple[str, str]] = {}
+"""Tools that stand on weights (module and class): named here, imported only when asked for."""
+
+LAZY = {**MODELS, **MAKERS}
+"""Every tool of the package whose module is not imported until it is asked for."""
 
 _REGISTERED: dict[str, type[Tool]] = {}
 
@@ -44,7 +50,7 @@ def register_tool(cls: AnyTool) -> AnyTool:
     card = getattr(cls, "card", None)
     if not isinstance(card, ToolCard):
         raise UserError(f"tools: {cls.__name__} has no card; register_tool needs `card.name`.")
-    if card.name in MAKERS:
+    if card.name in LAZY:
         raise UserError(f"tools: the name {card.name!r} of {_place(cls)} is taken by routerlab's.")
     holder = _REGISTERED.get(card.name)
     # The same file imported twice (a reload, a trusted path) brings the same class anew.
@@ -60,11 +66,11 @@ def register_tool(cls: AnyTool) -> AnyTool:
 def tool_names() -> list[str]:
     """Every name that a recipe may use; no plug-in is imported for it."""
     _import_built_in()
-    return list(dict.fromkeys([*_BUILT_IN, *MAKERS, *_REGISTERED, *plugins.offered()]))
+    return list(dict.fromkeys([*_BUILT_IN, *LAZY, *_REGISTERED, *plugins.offered()]))
 
 
 def known_tools() -> dict[str, type[Tool]]:
-    """Every tool by name, the package's own first; not `MAKERS`, and no broken plug-in."""
+    """Every tool by name, the package's own first; not `LAZY`, and no broken plug-in."""
     _import_built_in()
     broken_plugins()
     order = [*_BUILT_IN, *(name for name in _REGISTERED if name not in _BUILT_IN)]
@@ -89,9 +95,10 @@ def find_tool(name: str) -> type[Tool]:
         UserError: with the nearest spelling if there is none, or why a plug-in is broken.
     """
     _import_built_in()
-    if name in MAKERS:
-        made: type[Tool] = getattr(importlib.import_module(MAKERS[name][0]), MAKERS[name][1])
-        return made
+    if name in LAZY:
+        module, cls = LAZY[name]
+        found: type[Tool] = getattr(importlib.import_module(f"routerlab.tools.{module}"), cls)
+        return found
     if name not in _REGISTERED and name in (offered := plugins.offered()):
         register_tool(plugins.load(offered[name]))
     if name not in _REGISTERED:
