@@ -10,6 +10,7 @@ import json
 from typing import Any, cast
 
 import torch
+from lightning.pytorch import Trainer
 from rich.console import Console
 
 from routerlab.commands.ask import Asked
@@ -30,7 +31,7 @@ def ask(asked: Asked) -> dict[str, Any]:
     cli = run(asked.plan)
     if not isinstance(cli.model, RouterModule):
         raise UserError(f"ask: {asked.plan.recipes[0]} trains no router. Give another --run.")
-    answered = _answered(cli.model, cast(RouterDataModule, cli.datamodule), asked)
+    answered = _answered(cli.model, cast(RouterDataModule, cli.datamodule), cli.trainer, asked)
     if asked.as_json:
         print(json.dumps(answered, indent=1))
     else:
@@ -38,12 +39,14 @@ def ask(asked: Asked) -> dict[str, Any]:
     return answered
 
 
-def _answered(model: RouterModule, data: RouterDataModule, asked: Asked) -> dict[str, Any]:
+def _answered(
+    model: RouterModule, data: RouterDataModule, trainer: Trainer, asked: Asked
+) -> dict[str, Any]:
     # Gold is unknown; the record wants one of the choices, and nothing below looks at it.
     question = Question("ask", asked.audio, asked.question, asked.choices, asked.choices[0])
     with data.oracle() as oracle:
         data.cards = tuple(oracle.cards)
-        restore(model, data, asked.plan.checkpoint or None)
+        restore(model, data, asked.plan.checkpoint or None, trainer)
         model.eval()
         with torch.no_grad():
             (row,) = model.policy.probabilities(QuestionBatch((question,), (data.clip(question),)))

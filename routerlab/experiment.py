@@ -105,7 +105,7 @@ def test(
     with PeakMemory() as memory:
         datamodule.prepare_data()
         datamodule.setup("test")
-        restore(model, datamodule, ckpt_path)
+        restore(model, datamodule, ckpt_path, trainer)
         controls = kept_controls(folder)
         _conclude(folder, model, datamodule, controls, watch, memory, fitted)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from routerlab.data.module import RouterDataModule
 from routerlab.errors import UserError
+from routerlab.lalm.device import AUTO, present, resolve
 from routerlab.oracle.cache import Cache
 from routerlab.oracle.keys import digest
 from routerlab.policy.prompt import PROMPT_VERSION
@@ -76,8 +77,16 @@ def _prompted_key(about: str, question: Question, clip: Clip) -> str:
     return digest({"about": about, "clip": clip.fingerprint, **asked})
 
 
-def restore(model: Any, datamodule: RouterDataModule, ckpt_path: str | None) -> None:
+def restore(
+    model: Any,
+    datamodule: RouterDataModule,
+    ckpt_path: str | None,
+    trainer: Trainer | None = None,
+) -> None:
     """Put a checkpoint's router into a built module, refusing one of another base.
+
+    Args:
+        trainer: whose device the router runs on, unless its own setting names another.
 
     Raises:
         UserError: when there is no checkpoint, or it belongs to another LALM.
@@ -88,6 +97,15 @@ def restore(model: Any, datamodule: RouterDataModule, ckpt_path: str | None) -> 
     checkpoint = torch.load(ckpt_path, map_location="cpu", weights_only=True)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"], strict=False)
+    model.to(device_of(model.policy, trainer))
+
+
+def device_of(policy: Any, trainer: Trainer | None = None) -> torch.device:
+    """Where a router answers outside training: its setting, else the trainer's device."""
+    wanted = policy.settings["device"]
+    if wanted == AUTO and trainer is not None:
+        return trainer.strategy.root_device
+    return present(resolve(wanted))
 
 
 def words_only(

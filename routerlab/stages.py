@@ -63,7 +63,7 @@ def predict(
         raise UserError(f"predict: {datamodule.source!r} has no {split} split.")
     for name in get_args(Stage) if stage is None else (stage,):
         if name == "route":
-            write_lines(folder / ROUTES, _routed(model, datamodule, split, ckpt_path))
+            write_lines(folder / ROUTES, _routed(trainer, model, datamodule, split, ckpt_path))
         elif name == "observe":
             routes = _read(folder / ROUTES, "route")
             _say(name, observe_all(folder / OBSERVATIONS, routes, questions, datamodule))
@@ -75,10 +75,14 @@ def predict(
 
 
 def _routed(
-    model: Any, datamodule: RouterDataModule, split: str, ckpt_path: str | None
+    trainer: Trainer,
+    model: Any,
+    datamodule: RouterDataModule,
+    split: str,
+    ckpt_path: str | None,
 ) -> list[dict[str, Any]]:
     """The router's choice for every question."""
-    restore(model, datamodule, ckpt_path)
+    restore(model, datamodule, ckpt_path, trainer)
     probabilities = route(model.policy, datamodule, split)
     names = datamodule.actions
     return [

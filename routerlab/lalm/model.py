@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from routerlab.errors import UserError
 from routerlab.lalm.chat import Chat, Piece, Prompt, Special
 from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate, read_config
+from routerlab.lalm.device import present
 from routerlab.lalm.families import Family, family_of, slots
 from routerlab.types import Clip
 
@@ -83,14 +84,15 @@ class LALM:
         """Load "embedded", a folder or a hub id by the ordinary `from_pretrained` path.
 
         Raises:
-            UserError: no such model, an unknown family, weights that are not safetensors.
+            UserError: no such model or device, an unknown family, weights that are not safetensors.
         """
         from transformers import AutoTokenizer, WhisperFeatureExtractor
 
+        place = present(torch.device(device))
         folder = locate(path, revision)
         family = family_of(read_config(folder), path)
         with _quiet(folder):
-            model = family.load(folder, getattr(torch, dtype)).to(device=torch.device(device))
+            model = family.load(folder, getattr(torch, dtype)).to(device=place)
         model.requires_grad_(False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)

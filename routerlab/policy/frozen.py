@@ -34,7 +34,8 @@ class FrozenLayers:
         """What the shared beginning [1, P, D] enters the first trained layer with."""
         if self.count == 0:
             return embed()
-        if self._shared is None:
+        if self._shared is None or self._shared.device != _device(decoder):
+            self._below = SharedStates()
             with torch.no_grad():
                 states = embed()
                 places = Places.of(decoder, states, 0)
@@ -68,3 +69,9 @@ class FrozenLayers:
                 self._rows[keys[i]] = row[: lengths[i]].to("cpu", copy=True)
         known = [self._rows[key].to(self._shared.device) for key in keys]
         return pad_sequence(known, batch_first=True)
+
+
+def _device(decoder: Any) -> torch.device:
+    """Where the layers are now: a Trainer moves a model, and back at its end."""
+    device: torch.device = decoder.norm.weight.device
+    return device

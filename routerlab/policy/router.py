@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from routerlab.errors import UserError
 from routerlab.lalm.chat import AUDIO
+from routerlab.lalm.device import AUTO, present, resolve
 from routerlab.lalm.model import LALM, DType
 from routerlab.policy import adapter
 from routerlab.policy.decoder import read_ends
@@ -53,6 +54,9 @@ class RouterPolicy(nn.Module):
         cache_audio: keep each clip's features, by fingerprint.
         dtype: of the LALM.
         max_seconds: sound beyond this is not heard; None leaves it to the LALM.
+        device: where it answers outside training: auto, cpu, cuda or cuda:N; "auto" follows the
+            Trainer where there is one, and takes a GPU where there is one. Training itself is
+            always where the Trainer says.
     """
 
     centre: Tensor
@@ -72,6 +76,7 @@ class RouterPolicy(nn.Module):
         cache_audio: bool = True,
         dtype: DType = "float32",
         max_seconds: float | None = None,
+        device: str = AUTO,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -87,6 +92,7 @@ class RouterPolicy(nn.Module):
             "cache_audio": cache_audio,
             "dtype": dtype,
             "max_seconds": max_seconds,
+            "device": device,
         }
         self.shuffle_labels = shuffle_labels
         self.center = center
@@ -232,7 +238,7 @@ class RouterPolicy(nn.Module):
     def save_adapter(self, folder: str | Path) -> None:
         """PEFT's own files and `router.json`."""
         record = adapter.RouterRecord(
-            settings=self.settings,
+            settings={name: self.settings[name] for name in self.settings if name != "device"},
             base_fingerprint=self.base_fingerprint,
             cards=self.cards,
             labels=self.labels,
@@ -241,24 +247,28 @@ class RouterPolicy(nn.Module):
         adapter.save_adapter(self._model, Path(folder), record)
 
     @classmethod
-    def load(cls, folder: str | Path, *, lalm: str | None = None) -> RouterPolicy:
+    def load(
+        cls, folder: str | Path, *, lalm: str | None = None, device: str = AUTO
+    ) -> RouterPolicy:
         """A saved router, ready to choose.
 
         Args:
             folder: what `save_adapter` wrote.
             lalm: where the base is now, if it is not where it was.
+            device: where it answers.
 
         Raises:
             UserError: not a saved router, or another base than it was trained on.
         """
         record = adapter.RouterRecord.read(Path(folder))
         settings = record.settings | ({"lalm": lalm} if lalm else {})
-        policy = cls(**settings)
+        place = present(resolve(device))
+        policy = cls(**settings, device=device)
         policy.configure(record.cards)
         adapter.check_base(record.base_fingerprint, policy.base_fingerprint, str(folder))
         adapter.load_weights(policy._model, Path(folder))
-        policy.centre = torch.tensor(record.centre, device=policy.centre.device)
-        return policy
+        policy.centre = torch.tensor(record.centre)
+        return policy.to(place)
 
     def _load(self, seed: int) -> None:
         given = self.settings

@@ -19,6 +19,7 @@ from routerlab.errors import ProblemList, ReasonerError
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate
 from routerlab.lalm.decoding import DecodeItem, decode_batch
+from routerlab.lalm.device import resolve
 from routerlab.lalm.model import LALM, DType
 from routerlab.lalm.scoring import ScoreItem, score_batch
 from routerlab.reasoners.base import ReasonRequest, Reply
@@ -50,7 +51,7 @@ class TransformersReasoner:
         lalm: "embedded", a folder or a hub id.
         revision: of a hub id.
         dtype: of weights and activations.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU where there is one; cpu, cuda or cuda:N.
         protocol: how an answer is got.
         length: `likelihood` only: an option's log-probability a token, or summed. Summed favours
             short options, averaged long ones.
@@ -86,8 +87,7 @@ class TransformersReasoner:
         self.system, self.max_seconds = system, max_seconds
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
         self.audio = audio
-        cuda = device == "auto" and torch.cuda.is_available()
-        self.device = ("cuda" if cuda else "cpu") if device == "auto" else device
+        self.device = str(resolve(device))
         self._lalm: LALM | None = None
 
     def identity(self) -> dict[str, Any]:
