@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from routerlab.embedded.build import Sizes, build
+from routerlab.embedded.architectures import Sizes
+from routerlab.embedded.build import build
 from routerlab.types import Clip
 
 CORPUS = (

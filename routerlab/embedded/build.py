@@ -1,4 +1,4 @@
-"""Builds the untrained tiny LALM: a real Qwen2.5-Omni thinker, only small, and its tokenizer.
+"""Builds an untrained tiny LALM: a real architecture, only small, and its tokenizer.
 
 What comes out is an ordinary `from_pretrained` folder: configuration, weights, tokenizer, chat
 template and feature extractor settings. Training it is `routerlab.embedded.module`'s affair.
@@ -8,35 +8,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2_5OmniThinkerConfig,
-    Qwen2_5OmniThinkerForConditionalGeneration,
-    WhisperFeatureExtractor,
-)
+from transformers import PreTrainedTokenizerFast
 
+from routerlab.embedded.architectures import (
+    ARCHITECTURES,
+    SPECIAL_TOKENS,
+    Architecture,
+    OmniThinker,
+    Sizes,
+)
 from routerlab.errors import UserError
-
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|AUDIO|>",
-    "<|audio_bos|>",
-    "<|audio_eos|>",
-    "<|IMAGE|>",
-    "<|VIDEO|>",
-    "<|vision_bos|>",
-    "<|vision_eos|>",
-)
-"""Qwen2.5-Omni's own, in the order of their ids here (0, 1, 2 ...)."""
+from routerlab.lalm.checkpoint import read_config
 
 # Qwen2's rule (digits one by one, words with the blank before them, punctuation in runs), but a
 # digit takes the blank before it along: tools' outputs are full of numbers.
@@ -49,42 +38,22 @@ _CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
+    "{% if part['type'] == 'audio' %}BEFORE<|audio_bos|><|AUDIO|><|audio_eos|>AFTER"
     "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of the model; the defaults give about 1.5 million parameters.
-
-    Attributes:
-        text_rope: how a head's rotary frequencies are shared among (time, height, width); sums to
-            half the head's width.
-        chunk_frames: log-mel frames (10 ms) that the audio tower attends over at once.
-        pieces: size of the vocabulary, special tokens included.
-    """
-
-    text_width: int = 128
-    text_layers: int = 4
-    text_heads: int = 4
-    text_ffn: int = 384
-    text_rope: tuple[int, int, int] = (4, 6, 6)
-    audio_width: int = 128
-    audio_layers: int = 2
-    audio_heads: int = 4
-    audio_ffn: int = 256
-    mel_bins: int = 64
-    chunk_frames: int = 300
-    pieces: int = 1_000
-
-
-def train_tokenizer(corpus: Iterable[str], pieces: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    corpus: Iterable[str], pieces: int, around: tuple[str, str] = ("", "")
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with Qwen's special tokens and splitting rule.
 
     The labels A to Z are one piece each, also after a blank; so are the roles of the chat format.
+
+    Args:
+        around: what the chat template writes before and after a clip's marks.
     """
     core = Tokenizer(models.BPE())
     core.normalizer = normalizers.NFC()
@@ -109,7 +78,7 @@ def train_tokenizer(corpus: Iterable[str], pieces: int) -> PreTrainedTokenizerFa
         tokenizer_object=core,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=_chat_template(around),
         extra_special_tokens={
             "audio_token": "<|AUDIO|>",
             "audio_bos_token": "<|audio_bos|>",
@@ -123,99 +92,51 @@ def train_tokenizer(corpus: Iterable[str], pieces: int) -> PreTrainedTokenizerFa
     )
 
 
-def thinker_config(sizes: Sizes, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniThinkerConfig:
-    """The Omni thinker's configuration at the given sizes, its token ids from the tokenizer."""
-    (user,) = tokenizer.encode("user", add_special_tokens=False)
-    vocabulary = tokenizer.get_vocab()
-    ids = {token: vocabulary[token] for token in SPECIAL_TOKENS}
-    config = Qwen2_5OmniThinkerConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": sizes.text_width,
-            "intermediate_size": sizes.text_ffn,
-            "num_hidden_layers": sizes.text_layers,
-            "num_attention_heads": sizes.text_heads,
-            "num_key_value_heads": sizes.text_heads,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10_000.0,
-                "mrope_section": list(sizes.text_rope),
-            },
-            "pad_token_id": ids["<|endoftext|>"],
-            "eos_token_id": ids["<|im_end|>"],
-            "tie_word_embeddings": True,
-        },
-        audio_config={
-            "num_mel_bins": sizes.mel_bins,
-            "d_model": sizes.audio_width,
-            "encoder_layers": sizes.audio_layers,
-            "encoder_attention_heads": sizes.audio_heads,
-            "encoder_ffn_dim": sizes.audio_ffn,
-            "n_window": sizes.chunk_frames // 2,
-            "max_source_positions": 1500,
-            "output_dim": sizes.text_width,
-        },
-        # The architecture demands a vision tower: one block, as small as it allows.
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_heads": 2,
-            "patch_size": 2,
-            "spatial_merge_size": 1,
-            "temporal_patch_size": 1,
-            "window_size": 4,
-            "out_hidden_size": sizes.text_width,
-            "fullatt_block_indexes": [0],
-        },
-        audio_token_index=ids["<|AUDIO|>"],
-        image_token_index=ids["<|IMAGE|>"],
-        video_token_index=ids["<|VIDEO|>"],
-        audio_start_token_id=ids["<|audio_bos|>"],
-        audio_end_token_id=ids["<|audio_eos|>"],
-        user_token_id=user,
-        tie_word_embeddings=True,
-    )
-    # get_rope_index reads these two, but small configurations do not get them by default.
-    config.vision_start_token_id = ids["<|vision_bos|>"]
-    config.vision_end_token_id = ids["<|vision_eos|>"]
-    return config
-
-
-def feature_extractor(sizes: Sizes) -> WhisperFeatureExtractor:
-    """The log-mel front end that Qwen2.5-Omni uses, with fewer bins."""
-    return WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
-        feature_size=sizes.mel_bins, sampling_rate=16_000, hop_length=160, n_fft=400,
-        return_attention_mask=True,
-    )  # fmt: skip
+def _chat_template(around: tuple[str, str]) -> str:
+    """ChatML; clips are numbered within a message where the family numbers them."""
+    before, after = around
+    number = "{% set heard = namespace(n=0) %}" if "{n}" in before else ""
+    count = "{% set heard.n = heard.n + 1 %}" if number else ""
+    before = count + before.replace("{n}", "{{ heard.n }}")
+    return number + _CHAT_TEMPLATE.replace("BEFORE", before).replace("AFTER", after)
 
 
 def build(
-    folder: str | Path, corpus: Iterable[str], sizes: Sizes | None = None, *, seed: int = 0
-) -> Qwen2_5OmniThinkerForConditionalGeneration:
+    folder: str | Path,
+    corpus: Iterable[str],
+    sizes: Sizes | None = None,
+    *,
+    seed: int = 0,
+    architecture: Architecture | None = None,
+) -> Any:
     """Write an untrained model's `from_pretrained` folder and return the model (fp32)."""
-    sizes = sizes or Sizes()
-    tokenizer = train_tokenizer(corpus, sizes.pieces)
+    sizes, architecture = sizes or Sizes(), architecture or OmniThinker()
+    tokenizer = train_tokenizer(corpus, sizes.pieces, architecture.family.around)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2_5OmniThinkerForConditionalGeneration(thinker_config(sizes, tokenizer))
+        model = architecture.model_class()(architecture.config(sizes, tokenizer))
     tokenizer.save_pretrained(folder)
-    feature_extractor(sizes).save_pretrained(folder)
+    architecture.extractor(sizes).save_pretrained(folder)
     model.save_pretrained(folder)
     return model
 
 
-def resume(folder: str | Path, start: str | Path) -> Qwen2_5OmniThinkerForConditionalGeneration:
-    """Copy a trained model's folder and return the model (fp32), to go on training it.
+def resume(folder: str | Path, start: str | Path) -> tuple[Any, Architecture]:
+    """Copy a trained model's folder; return the model (fp32), to go on training it, and its sort.
 
     Raises:
         UserError: `start` is not a folder that training wrote.
     """
-    if not (Path(start) / "config.json").is_file():
+    file = Path(start) / "config.json"
+    kind = read_config(Path(start)).get("model_type") if file.is_file() else None
+    found = [a for a in ARCHITECTURES.values() if kind in a.family.model_types]
+    if not found:
         raise UserError(
-            f"model.start: {str(start)!r} holds no config.json. Give the folder that an earlier "
-            "training wrote, or leave it empty to start from nothing."
+            f"model.start: {str(start)!r} holds no config.json of a model that is trained here. "
+            "Give the folder that an earlier training wrote, or leave it empty to start from "
+            "nothing."
         )
     shutil.copytree(start, folder, dirs_exist_ok=True)
-    return Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    (architecture,) = found
+    model = architecture.model_class().from_pretrained(folder, dtype=torch.float32)
+    return model, architecture

@@ -38,10 +38,20 @@ class Encoded:
 
 
 class Encoder:
-    """Turns lessons into ids with one tokenizer; `system` is the reasoner's system text."""
+    """Turns lessons into ids with one tokenizer.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, system: str = "") -> None:
-        self._chat = Chat(tokenizer)
+    Args:
+        system: the reasoner's system text.
+        around: what the family writes around a clip's marks.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        system: str = "",
+        around: tuple[str, str] = ("", ""),
+    ) -> None:
+        self._chat = Chat(tokenizer, around)
         self._system = system
         self.audio = self._chat.special.audio
 

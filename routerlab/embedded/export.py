@@ -61,10 +61,10 @@ def export(model: Any, built: Path, out: Path, exam: Exam, facts: Mapping[str, A
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     parameters = sum(p.numel() for p in model.parameters())
     shown = {"parameters": f"{parameters:,}", "weights in bytes": f"{size:,}", **facts}
-    (out / "README.md").write_text(model_card(exam, shown), encoding="utf-8")
+    (out / "README.md").write_text(model_card(exam, shown, type(model).__name__), encoding="utf-8")
 
 
-def model_card(exam: Exam, facts: Mapping[str, Any]) -> str:
+def model_card(exam: Exam, facts: Mapping[str, Any], model: str) -> str:
     """The card's text; every number in it was measured or set in the run that wrote it."""
     accuracy = exam.accuracy()
     sorts = [s for s in ("direct", "fitting", "irrelevant", "misleading") if s in accuracy]
@@ -83,7 +83,7 @@ pipeline_tag: audio-text-to-text
 ---
 # The embedded LALM
 
-A very small `Qwen2_5OmniThinkerForConditionalGeneration`, trained from nothing on generated clips
+A very small `{model}`, trained from nothing on generated clips
 by `routerlab fit recipes/embedded_lalm.yaml`. It stands in for a large audio language model where
 none can be downloaded: it hears levels and times well and hardly a note's or a chord's name, reads
 a tool's output, and often believes it. It was never shown that a tool stops somewhere, and knows

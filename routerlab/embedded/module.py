@@ -10,21 +10,20 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from routerlab.embedded.architectures import ARCHITECTURES, Sizes
 from routerlab.embedded.batch import Batch
-from routerlab.embedded.build import Sizes, build, resume
+from routerlab.embedded.build import build, resume
 from routerlab.embedded.data import EmbeddedDataModule
 from routerlab.embedded.encode import Encoder
 from routerlab.embedded.export import Exam, export
-from routerlab.embedded.tower import tower_features
 
 
 class EmbeddedLALMModule(lightning.LightningModule):
@@ -32,9 +31,11 @@ class EmbeddedLALMModule(lightning.LightningModule):
 
     Args:
         sizes: of the model that is built.
+        architecture: of it; "qwen2_5_omni" or "qwen2_audio".
         out: the `from_pretrained` folder that is written at the end; "" writes none.
         start: a folder that an earlier training wrote, to go on from its weights with a new
-            schedule; "" starts from random weights. `sizes` then come from there.
+            schedule; "" starts from random weights. `sizes` and
+            `architecture` then come from there.
         lr: peak of the one-cycle schedule.
         warmup: share of the steps until the peak.
         cycle: steps of the schedule; 0 is all of the trainer's, more leaves its end unrun.
@@ -51,8 +52,10 @@ class EmbeddedLALMModule(lightning.LightningModule):
         warmup: float = 0.08,
         cycle: int = 0,
         seed: int = 0,
+        architecture: Literal["qwen2_5_omni", "qwen2_audio"] = "qwen2_5_omni",
     ) -> None:
         super().__init__()
+        self.architecture = ARCHITECTURES[architecture]
         self.sizes, self.out, self.start, self.seed = sizes or Sizes(), out, start, seed
         self.lr, self.weight_decay, self.warmup, self.cycle = lr, weight_decay, warmup, cycle
         self.exam = Exam()
@@ -63,14 +66,16 @@ class EmbeddedLALMModule(lightning.LightningModule):
         """Build the model and hand its tokenizer to the data module."""
         data = self._data()
         if not hasattr(self, "model"):
-            self.model = (
-                resume(self._folder, self.start)
-                if self.start
-                else build(self._folder, data.corpus(), self.sizes, seed=self.seed)
-            )
-            # Never used, and frozen so that weight decay and DDP leave it alone.
-            self.model.model.visual.requires_grad_(False)
-        data.connect(Encoder(self._tokenizer(), data.system), self.sizes.mel_bins)
+            if self.start:
+                self.model, self.architecture = resume(self._folder, self.start)
+            else:
+                how: dict[str, Any] = {"seed": self.seed, "architecture": self.architecture}
+                self.model = build(self._folder, data.corpus(), self.sizes, **how)
+            idle = self.architecture.unused(self.model)
+            if idle is not None:
+                idle.requires_grad_(False)
+        around = self.architecture.family.around
+        data.connect(Encoder(self._tokenizer(), data.system, around), self.sizes.mel_bins)
 
     def _data(self) -> EmbeddedDataModule:
         return cast(EmbeddedDataModule, cast(Any, self.trainer).datamodule)
@@ -82,18 +87,17 @@ class EmbeddedLALMModule(lightning.LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities' negatives of all target ids, in row-major order of their places."""
-        thinker: Any = self.model.model
-        embeds = thinker.language_model.embed_tokens(batch.ids)
+        inner: Any = self.model.model
+        embeds = inner.language_model.embed_tokens(batch.ids)
         if len(batch.owner):
             embeds = embeds.clone()
-            heard, counts = tower_features(thinker.audio_tower, batch.mels, batch.frames)
-            real = torch.arange(heard.shape[1], device=heard.device) < counts[:, None]
+            heard = self.architecture.features(self.model, batch.mels, batch.frames)
             slots = batch.ids == self.model.config.audio_token_id
-            embeds[slots] = heard[real].to(embeds.dtype)
-        hidden = thinker.language_model(
+            embeds[slots] = heard.to(embeds.dtype)
+        hidden = inner.language_model(
             inputs_embeds=embeds,
             attention_mask={"full_attention": batch.mask()},
-            position_ids=batch.position.expand(3, -1, -1),
+            position_ids=self.architecture.positions(batch.position),
             use_cache=False,
         ).last_hidden_state
         asked = batch.target >= 0

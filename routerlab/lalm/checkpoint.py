@@ -1,7 +1,7 @@
 """Where a model's files are and what they are, before any weight is read. Imports no torch.
 
-A name is "embedded", a folder, or a hub id. Only safetensors are accepted, and code that comes with
-a checkpoint is never run.
+A name is one of `SHIPPED`, a folder, or a hub id. Only safetensors are accepted, and code that
+comes with a checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from typing import Any
 from routerlab.errors import UserError
 
 EMBEDDED = "embedded"
-"""The name of the model that ships with the package."""
+"""The name of the model that ships with the package and that everything uses by default."""
+
+SHIPPED = {EMBEDDED: "lalm", "embedded_qwen2audio": "lalm_qwen2audio"}
+"""Name of a model that ships -> its folder in `routerlab.embedded`."""
 
 # What changes an answer: weights, sizes, tokenizer, front end. Not the model card or the licence.
 _RELEVANT = (
@@ -35,13 +38,14 @@ _WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
 def locate(path: str, revision: str | None = None) -> Path:
     """The local folder of a model; a hub id is fetched (or found in the hub's own cache)."""
-    folder = Path(str(files("routerlab.embedded") / "lalm")) if path == EMBEDDED else Path(path)
+    shipped = files("routerlab.embedded") / SHIPPED.get(path, "")
+    folder = Path(str(shipped)) if path in SHIPPED else Path(path)
     if folder.is_dir():
         return _checked(folder, path)
-    if path == EMBEDDED or path.startswith((".", "/", "~")) or path.count("/") != 1:
+    if path in SHIPPED or path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise UserError(
-            f"lalm: no folder {path!r}. Allowed: 'embedded', a folder with config.json and "
-            "safetensors, or a hub id 'owner/name'. Check the path."
+            f"lalm: no folder {path!r}. Allowed: {', '.join(SHIPPED)}, a folder with config.json "
+            "and safetensors, or a hub id 'owner/name'. Check the path."
         )
     return _checked(_from_hub(path, revision), path)
 
@@ -93,5 +97,6 @@ def _from_hub(path: str, revision: str | None) -> Path:
         at = f" at revision {revision!r}" if revision else ""
         raise UserError(
             f"lalm: {path!r}{at} is neither a folder nor to be had from the hub ({reason}). "
-            "Allowed: 'embedded', a folder, a hub id 'owner/name'. Check the name and the network."
+            f"Allowed: {', '.join(SHIPPED)}, a folder, a hub id 'owner/name'. "
+            "Check the name and the network."
         ) from error
