@@ -151,9 +151,10 @@ def test_registered_tools_are_found_by_name(registered):
 
 
 def test_the_tools_that_ship():
-    assert list(known_tools())[:8] == [
+    assert list(known_tools())[:9] == [
         "pitch",
         "chord",
+        "key",
         "tempo",
         "onsets",
         "loudness",

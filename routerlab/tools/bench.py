@@ -207,6 +207,38 @@ def _right_quality(values: dict[str, Any], truth: tuple[str, str]) -> float:
     return float(values["quality"] == truth[1])
 
 
+_STEPS = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 11)}
+_TURNS = ((0, 3, 4, 0), (0, 4, 5, 3), (0, 5, 1, 4, 0), (3, 4, 0))
+"""Degrees that chords stand on: cadences and common progressions."""
+
+
+def _progression(rng: np.random.Generator, index: int) -> Made:
+    """All 24 keys in turn, four progressions of triads; minor keys are harmonic."""
+    mode, tonic = list(_STEPS)[index // 12 % 2], index % 12
+    steps = [step + octave for octave in (0, 12) for step in _STEPS[mode]]
+    events = [
+        (0.1 + 0.6 * at, _tone(48 + tonic + steps[degree + third], 0.58, rng) / 3)
+        for at, degree in enumerate(_TURNS[index // 24 % len(_TURNS)])
+        for third in (0, 2, 4)
+    ]
+    return _placed(events, 3.3), f"{NOTES[tonic]} {mode}"
+
+
+def _tune(rng: np.random.Generator, index: int) -> Made:
+    """One voice that walks on a scale, from its tonic and back to it, in all 24 keys."""
+    mode, tonic = list(_STEPS)[index // 12 % 2], index % 12
+    walk = np.cumsum(rng.choice([-2, -1, 1, 2], 13))
+    degrees = [0, *(int(degree) for degree in np.abs(walk)), 4, 0]
+    notes = [60 + tonic + _STEPS[mode][d % 7] + 12 * (d // 7) for d in degrees]
+    return _placed([(0.1 + 0.3 * i, _tone(n, 0.3, rng)) for i, n in enumerate(notes)], 5.1), (
+        f"{NOTES[tonic]} {mode}"
+    )
+
+
+def _right_key(values: dict[str, Any], key: str) -> float:
+    return float(values["key"] == key)
+
+
 def _music(rng: np.random.Generator, index: int) -> Made:
     samples = _placed([(0.3 * i, _tone(rng.uniform(45, 84), 0.5, rng)) for i in range(8)], 3.0)
     return samples * 10 ** (rng.uniform(-30, 0) / 20), None
@@ -257,5 +289,7 @@ TASKS = (
     Task("tempo", "within 4 %, octaves allowed", _pulse, _in_tempo, (0.90, 0.80)),
     Task("chord", "quality of 4 x 12 triads", _triad, _right_quality, (0.90, 0.75)),
     Task("chord", "root and quality of 4 x 12 triads", _triad, _right_chord, (0.90, 0.75)),
+    Task("key", "key of progressions in all 24", _progression, _right_key, (0.90, 0.75)),
+    Task("key", "key of tunes in all 24", _tune, _right_key, (0.80, 0.70)),
     Task("segments", "F1 of edges within 50 ms", _stretches, _edges_found, (0.95, 0.85)),
 )

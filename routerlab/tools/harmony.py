@@ -1,4 +1,4 @@
-"""Chord and key from a chroma vector (librosa) and templates.
+"""The chord of a clip, and a first guess at its key, from chroma and templates.
 
 One chord at a time: a melody or a change of chord is averaged into whatever fits best.
 """
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routerlab.tools.base import Tool
+from routerlab.tools.chroma import FRAME, chroma_of, key_likenesses, mean_spectrum
 from routerlab.tools.registry import register_tool
 from routerlab.tools.signal import AUDIBLE_DB, NOTES, Floats, decibels, padded, warm_clip
 from routerlab.types import Clip, ToolCard
@@ -24,11 +25,11 @@ QUALITIES = {
 }
 """Semitones above the root."""
 
-_FRAME, _HOP = 8192, 4096
-
 # Probe-tone ratings of Krumhansl and Kessler (1982), tonic first.
-_MAJOR_KEY = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR_KEY = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+_KRUMHANSL = (
+    (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+)
 
 _OVERTONES = ((0, 1.0), (7, 0.18), (4, 0.06))
 """Semitones (mod 12) and energy that a note's third and fifth partials lend to other classes."""
@@ -67,7 +68,7 @@ class Chord(Tool):
         if decibels(np.mean(samples**2)) < AUDIBLE_DB:
             nothing = dict.fromkeys(("chord", "quality", "root", "key"))
             return {**nothing, "fit": 0.0, "strongest": []}
-        chroma, bass = _chroma_and_bass(padded(samples, _FRAME), clip.sample_rate)
+        chroma, bass = _chroma_and_bass(padded(samples, FRAME), clip.sample_rate)
         root, quality, fit = _best_chord(chroma, bass)
         strongest = [NOTES[i] for i in np.argsort(-chroma)[:3]]
         return {
@@ -91,40 +92,19 @@ class Chord(Tool):
 
 def _chroma_and_bass(samples: Floats, rate: int) -> tuple[Floats, int | None]:
     """Chroma [12] of unit length, C first, and the pitch class of the lowest strong partial."""
-    import librosa
-
-    power = np.abs(librosa.stft(samples, n_fft=_FRAME, hop_length=_HOP)) ** 2
-    spectrum = power.mean(axis=1)
-    wheel = _wheel(rate)
-    chroma = wheel @ spectrum
-    chroma = np.sqrt(chroma)
-    length = float(np.linalg.norm(chroma))
-    return chroma / max(length, 1e-9), _bass(spectrum, rate)
-
-
-@cache
-def _wheel(rate: int) -> Floats:
-    """Chroma filters [12, bins] that listen mostly to the second to fifth octave.
-
-    Cubed: librosa's filters are wide enough that a tone leaks into its neighbours.
-    """
-    import librosa
-
-    filters: Floats = librosa.filters.chroma(
-        sr=rate, n_fft=_FRAME, tuning=0.0, ctroct=4.0, octwidth=1.2, norm=None
-    )
-    return filters**3
+    spectrum = mean_spectrum(samples)
+    return chroma_of(spectrum, rate), _bass(spectrum, rate)
 
 
 def _bass(spectrum: Floats, rate: int) -> int | None:
     """Pitch class of the lowest partial within 14 dB of the strongest, 50 to 1000 Hz."""
-    low, high = round(50 * _FRAME / rate), round(1000 * _FRAME / rate)
+    low, high = round(50 * FRAME / rate), round(1000 * FRAME / rate)
     band = spectrum[low : high + 1]
     inner = band[1:-1]
     peaks = np.flatnonzero((inner > band[:-2]) & (inner >= band[2:]) & (inner > band.max() * 0.04))
     if not len(peaks):
         return None
-    hertz = (low + 1 + int(peaks[0])) * rate / _FRAME
+    hertz = (low + 1 + int(peaks[0])) * rate / FRAME
     return round(float(69 + 12 * np.log2(hertz / 440.0))) % 12
 
 
@@ -154,10 +134,5 @@ def _best_chord(chroma: Floats, bass: int | None) -> tuple[int, str, float]:
 
 def _best_key(chroma: Floats) -> str:
     """Highest correlation with the rotated key profiles."""
-    best, name = -2.0, ""
-    for mode, profile in (("major", _MAJOR_KEY), ("minor", _MINOR_KEY)):
-        for tonic in range(12):
-            likeness = float(np.corrcoef(chroma, np.roll(profile, tonic))[0, 1])
-            if likeness > best:
-                best, name = likeness, f"{NOTES[tonic]} {mode}"
-    return name
+    _, tonic, mode = max(key_likenesses(chroma, _KRUMHANSL), key=lambda row: row[0])
+    return f"{NOTES[tonic]} {mode}"

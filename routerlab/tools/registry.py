@@ -17,6 +17,7 @@ from routerlab.types import ToolCard
 _BUILT_IN = {
     "pitch": "pitch",
     "chord": "harmony",
+    "key": "key",
     "tempo": "rhythm",
     "onsets": "rhythm",
     "loudness": "levels",
