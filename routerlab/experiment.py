@@ -24,6 +24,7 @@ from rich.console import Console
 from routerlab import rivals
 from routerlab.comparison import evaluate, findings, gate
 from routerlab.data.module import TEST_SPLITS, RouterDataModule
+from routerlab.data.strata import strata_note
 from routerlab.data.writers import write_json
 from routerlab.report import results as files
 from routerlab.report.evaluation import Evaluation
@@ -149,6 +150,7 @@ def show_survey(datamodule: RouterDataModule, folder: Path) -> dict[str, Any]:
     """Print the survey and write it to the run folder."""
     figures = survey_figures(datamodule.tables)
     notes = [cost_note(datamodule.seconds["survey"], datamodule.counters)]
+    notes += [strata_note(datamodule.strata)] if datamodule.strata else []
     judged = gate(datamodule)
     if judged:
         notes.append(gate_note(judged))
@@ -160,6 +162,7 @@ def show_survey(datamodule: RouterDataModule, folder: Path) -> dict[str, Any]:
         "seconds": datamodule.seconds,
         "lalm": datamodule.lalm,
         "tools": datamodule.versions,
+        "strata": datamodule.strata,
     }
     write_json(folder / files.SURVEY, written)
     return written
@@ -266,6 +269,7 @@ def _manifest(folder: Path, model: Any, datamodule: RouterDataModule) -> dict[st
         tools=datamodule.versions,
         releases=datamodule.releases,
         scorer=datamodule.scorer,
+        strata=datamodule.strata,
         recipe=files.file_hash(recipe) if recipe.is_file() else "",
         predictable=files.file_hash(shipped) if shipped.is_file() else "",
     )

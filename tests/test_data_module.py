@@ -16,6 +16,7 @@ from routerlab.data import sources
 from routerlab.data.batches import Clips, EvaluationLoader, collate
 from routerlab.data.module import RouterDataModule
 from routerlab.data.sources import Sizes, find_splits, synthaqa
+from routerlab.data.strata import Stratify
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import ProblemList, UserError
 from routerlab.reasoners.base import ReasonRequest, Reply
@@ -262,3 +263,35 @@ def test_all_files_problems_come_as_one_error(folder: Path) -> None:
         "train.json",
         "test.json",
     }
+
+
+class TestStratified:
+    """`pitch` puts every question right: what direct gets wrong is fixed, the rest redundant."""
+
+    def test_training_questions_are_drawn_and_the_draw_is_recorded(self, folder: Path) -> None:
+        whole = filled(folder).tables["train"]
+        fixed = int((~whole.correct[:, 0]).sum())
+        assert 0 < fixed < len(whole)
+        asked = Stratify(questions=2, fix=0.5, redundant=0.5, break_=0)
+        data = filled(folder, stratify=asked)
+        table = data.tables["train"]
+        assert len(table) == len(data.questions("train")) == 2
+        assert table.correct[:, 0].sum() == 1
+        assert data.strata["fix"] == {"pool": fixed, "wanted": 0.5, "drawn": 1}
+        assert data.strata["settings"]["seed"] == 0
+        assert len(data.tables["test"]) == 3
+        assert filled(folder, stratify=asked).tables["train"].questions == table.questions
+
+    def test_a_survey_looks_at_the_pool_which_may_be_a_part_of_the_file(self, folder: Path) -> None:
+        data = module(folder, stratify=Stratify(questions=2, pool=4, strict=True))
+        assert data.problems() == []
+        data.setup("survey")
+        assert len(data.tables["train"]) == 4
+        assert data.strata["questions"] == 2
+        with pytest.raises(UserError, match="no break question"):
+            filled(folder, stratify=Stratify(questions=2, pool=4, strict=True))
+
+    def test_odd_settings_are_problems_of_the_recipe(self, folder: Path) -> None:
+        assert module(folder, stratify=Stratify(questions=0)).problems() == [
+            "data.stratify: questions is 0. Allowed: 1 or more questions."
+        ]

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from routerlab.data.batches import Clips, EvaluationLoader, collate
 from routerlab.data.order import Order, OrderedLoader
-from routerlab.data.progress import Advance, progress
+from routerlab.data.progress import Advance, in_sum, progress
 from routerlab.data.readers import read_truth
 from routerlab.data.releases import release_of
 from routerlab.data.sources import SYNTHAQA, Sizes, Source, find_splits
+from routerlab.data.strata import Stratify, drawn_from
 from routerlab.data.tables import judged, split_last
 from routerlab.data.threads import one_thread
 from routerlab.data.toolbox import tool_problems, tool_spec
@@ -69,6 +70,7 @@ class RouterDataModule(LightningDataModule):
         max_error_rate: above this share of infrastructure failures the run stops.
         scorer: what counts as right, for rewards and figures: strict, official or letter.
         overlap: "refuse" or "allow" what train or val share with test or ood.
+        stratify: draw the training questions by what tools do to them; all of `train` if None.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class RouterDataModule(LightningDataModule):
         max_error_rate: float = 0.05,
         scorer: str = "strict",
         overlap: str = "refuse",
+        stratify: Stratify | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -106,19 +109,19 @@ class RouterDataModule(LightningDataModule):
         self.seed = seed
         self.tools = list(tools)
         self.cache_dir = cache_dir
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.workers = workers
-        self.controls = controls
-        self.all_outputs = all_outputs
-        self.crossfit = crossfit
+        self.controls, self.all_outputs, self.crossfit = controls, all_outputs, crossfit
         self.trusted = tuple(trusted)
         self.clip = Clips(max_seconds, keep_clips_mb)
-        self.tool_timeout_s = tool_timeout_s
-        self.tool_memory_mb = tool_memory_mb
+        self.tool_timeout_s, self.tool_memory_mb = tool_timeout_s, tool_memory_mb
         self.max_error_rate = max_error_rate
         self.scorer = scorer
-        self.origin = Source(source, data_dir, self.sizes, seed, workers, form, audio_root, overlap)
+        self.stratify = stratify
+        self.strata: dict[str, Any] = {}
+        pool = stratify.pool if stratify else None
+        told = (data_dir, self.sizes, seed, workers, form, audio_root, overlap, pool)
+        self.origin = Source(source, *told)
         self._reasoner = reasoner
         self._questions: dict[str, list[Question]] = {}
         self.files: dict[str, Path] = {}
@@ -135,6 +138,7 @@ class RouterDataModule(LightningDataModule):
         sizes = {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
         found = [f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1]
         found += tool_problems(self.tools, self.trusted) + self.origin.problems()
+        found += self.stratify.problems() if self.stratify else []
         try:
             find_scorer(self.scorer)
             if not self.origin.made:
@@ -194,6 +198,7 @@ class RouterDataModule(LightningDataModule):
         self.seconds["data"] += time.monotonic() - start
         if stage != "predict" and not self.tables:
             self.fill()
+            self._stratify(stage)
         elif not self.cards:
             with self.pool() as pool:
                 self.cards, self.versions = pool.cards, pool.versions
@@ -205,9 +210,7 @@ class RouterDataModule(LightningDataModule):
             ProblemList: with every problem of every file.
         """
         if not self.files:
-            self.files = find_splits(self.origin.folder())
-            if self.source == SYNTHAQA:
-                self.files = {k: f for k, f in self.files.items() if getattr(self.sizes, k)}
+            self.files = self.origin.files()
         if not self._questions:
             self._questions = self.origin.read(self.files)
         return self._questions
@@ -255,14 +258,7 @@ class RouterDataModule(LightningDataModule):
     @contextmanager
     def oracle(self, advance: Advance | None = None) -> Iterator[Oracle]:
         """Tools, reasoner and cache together, closed at the end."""
-        before = 0
-
-        def report(done: int, total: int, what: str) -> None:
-            nonlocal before
-            if advance is not None:
-                advance(before + done, what)
-            before += total if done == total else 0
-
+        report = in_sum(advance)
         with self.pool() as pool:
             oracle = Oracle(
                 pool,
@@ -290,10 +286,16 @@ class RouterDataModule(LightningDataModule):
             again = oracle.fill(questions, oracle.actions, replicate=1)
             self.replicates[split] = judged(again, self.scorer)
 
+    def _stratify(self, stage: str) -> None:
+        """Leave of `train` what is trained on; a survey looks at the whole pool."""
+        if self.stratify is not None and (pool := self.tables.get("train")):
+            settings, whole = self.stratify, stage == "survey"
+            table, self.strata = drawn_from(pool, settings, self.seed, whole=whole)
+            self.tables["train"], self._questions["train"] = table, list(table.questions)
+
     def _parts(self, split: str) -> int:
-        cells = len(self.tools) + 1
-        again = cells if split == "test" and self.crossfit else 0
-        return cells + again + (1 if split in TEST_SPLITS and self.all_outputs else 0)
+        times = 2 if split == "test" and self.crossfit else 1
+        return times * (len(self.tools) + 1) + (split in TEST_SPLITS and self.all_outputs)
 
     # --- batches ----------------------------------------------------------------------------
 

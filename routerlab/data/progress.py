@@ -52,6 +52,19 @@ def _lines(total: int, console: Console) -> Iterator[Advance]:
     yield advance
 
 
+def in_sum(advance: Advance | None) -> Callable[[int, int, str], None]:
+    """For work that reports (done, total, what) part by part: the sum over the parts so far."""
+    before = 0
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal before
+        if advance is not None:
+            advance(before + done, what)
+        before += total if done == total else 0
+
+    return report
+
+
 def _left(seconds: float, done: int, total: int) -> str:
     """About how long the rest takes at the rate so far; "" where nothing is done or left.
 

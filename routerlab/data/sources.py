@@ -17,6 +17,7 @@ from routerlab.data import synth
 from routerlab.data.hub import fetch, hub_problems, is_hub
 from routerlab.data.overlap import OVERLAP, overlap_problems
 from routerlab.data.readers import read_splits
+from routerlab.data.strata import pool_of
 from routerlab.errors import ProblemList, UserError, unknown
 from routerlab.types import Question
 
@@ -58,6 +59,7 @@ class Source:
         sizes, seed, workers: of generated data.
         form, audio_root: as in `readers.read_file`.
         overlap: one of `OVERLAP`.
+        pool: of `train` only so many questions, drawn at random; all of them if None.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Source:
     form: str = "auto"
     audio_root: str | None = None
     overlap: str = "refuse"
+    pool: int | None = None
 
     @property
     def made(self) -> bool:
@@ -89,6 +92,12 @@ class Source:
             return synthaqa(self.data_dir, self.sizes, self.seed, self.workers)
         return fetch(self.name, self.data_dir) if is_hub(self.name) else self.name
 
+    def files(self) -> dict[str, Path]:
+        """Split -> file; made or fetched first if need be, generated ones only if asked for."""
+        found = find_splits(self.folder())
+        asked = vars(self.sizes) if self.name == SYNTHAQA else dict.fromkeys(found, 1)
+        return {split: file for split, file in found.items() if asked[split]}
+
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Question]]:
         """The questions of every split.
 
@@ -100,6 +109,8 @@ class Source:
         looked_at = self.overlap != "allow" and self.name != SYNTHAQA
         if problems := overlap_problems(splits) if looked_at else []:
             raise ProblemList(problems)
+        if "train" in splits:
+            splits["train"] = pool_of(splits["train"], self.pool, self.seed)
         return splits
 
 
