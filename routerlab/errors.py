@@ -44,7 +44,15 @@ class ToolError(InfrastructureError):
 
 
 class ReasonerError(InfrastructureError):
-    """The reasoner could not be asked, or did not answer in time."""
+    """The reasoner could not be asked, or did not answer in time.
+
+    Attributes:
+        final: it was asked as often as makes sense; ask again in another run, not in this one.
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        self.final = final
+        super().__init__(message)
 
 
 def unknown(what: str, given: str, known: Iterable[str]) -> str:

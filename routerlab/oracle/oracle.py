@@ -61,7 +61,7 @@ class Oracle:
         load: question -> clip (see `Planner` for its optional `settings`).
         batch_size: requests a reasoner is given at once.
         max_error_rate: share of a table's cells that may fail before `fill` stops.
-        retries: how often a refused prompt is asked again.
+        retries: how often a refused prompt is asked again, unless its error is final.
         progress: called with (cells done, cells of this table, what was done); the last call of a
             `fill`, and no other, has done == total.
     """
@@ -212,7 +212,7 @@ class Oracle:
             last = attempt == self.retries
             for (row, open_), given in zip(asked, replies, strict=True):
                 for action, reply in zip(open_, given, strict=True):
-                    if last and isinstance(reply, ReasonerError):
+                    if isinstance(reply, ReasonerError) and (last or reply.final):
                         row.outcomes[action] = _refused(row, action, reply, replicate)
             asked = [(row, row.open) for row, _ in asked if row.open]
             if not asked:
