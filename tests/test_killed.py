@@ -1,8 +1,8 @@
-"""A fit killed at random places and gone on with ends where an unbroken one does.
+"""A fit killed in its survey, its training or its test and gone on with ends as an unbroken one.
 
-Done as a user does it: the command line in processes of their own, ended by SIGKILL. The suite
-kills twice; `ROUTERLAB_KILLS=20 python -m pytest -s tests/test_killed.py` kills twenty times, and
-prints where each kill fell.
+Done as a user does it: the command line in processes of their own, ended by SIGKILL at marks in
+the run's own files. The suite kills once in each place;
+`ROUTERLAB_KILLS=20 python -m pytest -s tests/test_killed.py` kills twenty times and prints where.
 """
 
 from __future__ import annotations
@@ -10,83 +10,25 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
+import sqlite3
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
-from tiny import tiny_folder
+from small_run import kill, recipe, said, start
 
-KILLS = int(os.environ.get("ROUTERLAB_KILLS", "2"))
-EPOCHS, QUESTIONS, BATCH = 3, 24, 4
+KILLS = int(os.environ.get("ROUTERLAB_KILLS", "3"))
+PLACES = ("survey", "train", "test")
+ROUND = 6
+"""Kills that one run has to survive, at most."""
 
-
-def recipe(home: Path) -> Path:
-    """A small fit, with a checkpoint every few steps and one after every validation."""
-    lalm = tiny_folder(home / "lalm")
-    reasoner = "routerlab.reasoners.transformers_reasoner.TransformersReasoner"
-    parts = {
-        "seed_everything": 3,
-        "trainer": {
-            "max_epochs": EPOCHS,
-            "accelerator": "cpu",
-            "devices": 1,
-            "num_sanity_val_steps": 0,
-            "enable_model_summary": False,
-            "callbacks": [
-                {"class_path": "routerlab.callbacks.Progress", "init_args": {"every_seconds": 0}},
-                {"class_path": "routerlab.callbacks.RngState"},
-                {"class_path": "routerlab.callbacks.RunFolder"},
-                {"class_path": "routerlab.callbacks.AdapterSaver"},
-                {
-                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-                    "init_args": {"every_n_train_steps": 2, "filename": "{step}"},
-                },
-            ],
-        },
-        "model": {
-            "class_path": "routerlab.module.RouterModule",
-            "init_args": {
-                "policy": {
-                    "class_path": "routerlab.policy.router.RouterPolicy",
-                    "init_args": {"lalm": lalm, "lora_r": 4, "shuffle_labels": True},
-                },
-                "objective": {"class_path": "routerlab.policy.objectives.Grpo"},
-                "lr": 0.01,
-            },
-        },
-        "data": {
-            "class_path": "routerlab.data.module.RouterDataModule",
-            "init_args": {
-                **{"train": QUESTIONS, "val": 8, "test": 8, "ood": 0, "batch_size": BATCH},
-                "tools": ["loudness", "segments"],
-                "reasoner": {"class_path": reasoner, "init_args": {"lalm": lalm}},
-                "workers": 1,
-            },
-        },
-    }
-    path = home / "small.yaml"
-    path.write_text(yaml.safe_dump(parts))
-    return path
-
-
-def start(recipe: Path, home: Path, *more: str) -> subprocess.Popen[bytes]:
-    """The command as typed in `home`; what it says is added to a log there."""
-    home.mkdir(exist_ok=True)
-    with (home / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "routerlab.cli", "fit", str(recipe), *more],
-            cwd=home,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-        )
+PATIENCE_S = 240.0
 
 
 def end_state(home: Path) -> dict[str, Any]:
@@ -120,69 +62,128 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def wait_for_steps(process: subprocess.Popen[bytes], home: Path, seconds: float) -> None:
-    """Return when the process's own training has begun, or it has ended, or time is up."""
-    log, until = home / "log.txt", time.monotonic() + seconds
-    before = log.stat().st_size if log.exists() else 0
-    while process.poll() is None and time.monotonic() < until:
-        with log.open("rb") as text:
-            text.seek(before)
-            if b"epoch" in text.read():
-                return
-        time.sleep(0.02)
+# --- marks ------------------------------------------------------------------------------------
 
 
-def kill_once(recipe: Path, home: Path, draw: random.Random, whole: float, training: float) -> str:
-    """Start or go on, kill at a random moment, and say how it ended."""
-    begun = any((home / "runs" / "small").glob("*/run.json"))
-    process = start(recipe, home, *(["--ckpt_path", "last"] if begun else []))
-    if draw.random() < 0.75:  # most kills among the steps, the others anywhere
-        wait_for_steps(process, home, 200)
-        wanted = draw.uniform(0, training)
+def facts(home: Path) -> int:
+    """Rows that the survey has committed."""
+    path = home / "runs/cache/facts.sqlite"
+    if not path.is_file():
+        return 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as link:
+        try:
+            (count,) = link.execute("SELECT count(*) FROM facts").fetchone()
+        except sqlite3.OperationalError:  # not filled yet
+            return 0
+    return int(count)
+
+
+def mark(place: str, home: Path, draw: random.Random, whole: int) -> Callable[[], bool]:
+    """What is waited for: so many facts, or so many new steps, or the place in the test part.
+
+    Args:
+        whole: facts that a survey ends with.
+    """
+    before = len(said(home))
+    if place == "survey":
+        at_least = facts(home) + 1 + draw.randrange(max(1, (whole - facts(home)) // 2))
+        return lambda: facts(home) >= at_least
+    if place == "train":
+        steps = draw.randint(1, 5)
+        return lambda: said(home)[before:].count(" step ") >= steps
+    wanted = draw.choice(("trained", "controls.json"))
+    if wanted == "trained":
+        return lambda: "trained" in said(home)[before:]
+    began = time.time()
+    left = home / "runs/small/001" / wanted
+    return lambda: left.exists() and left.stat().st_mtime > began
+
+
+def where(home: Path, before: int) -> str:
+    """The part of the run that a killed process was in, by what it left."""
+    log = said(home)[before:]
+    if "results:" in log:
+        return "end"
+    if "trained" in log:
+        return "test"
+    return "train" if "epoch" in log else "survey"
+
+
+# --- kills ------------------------------------------------------------------------------------
+
+
+def begun(home: Path) -> tuple[str, ...]:
+    """How to go on: from the start where there is no run yet."""
+    return ("--ckpt_path", "last") if any(home.glob("runs/small/*/run.json")) else ()
+
+
+def kill_at(place: str, small: Path, home: Path, draw: random.Random, whole: int) -> str:
+    """Start or go on, kill at a mark, look at every file, and say where it fell."""
+    before, reached = len(said(home)), mark(place, home, draw, whole)
+    process = start(small, home, *begun(home))
+    wait_for(process, reached, home)
+    code = kill(process)
+    fell = where(home, before)
+    assert fell == place, f"meant for {place}, fell in {fell}\n{said(home)[-2000:]}"
+    whole_files = check_files(home)
+    return f"{place}: exit {code}, {facts(home)} facts, {whole_files} whole files"
+
+
+def wait_for(process: subprocess.Popen[bytes], reached: Callable[[], bool], home: Path) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert process.poll() is None, said(home)[-2000:]
+        assert time.monotonic() < until, said(home)[-2000:]
+        time.sleep(0.005)
+
+
+def check_files(home: Path) -> int:
+    """Read every file of the run: each is whole, or says by its name that it is not. How many."""
+    files = [path for path in (home / "runs/small").rglob("*") if path.is_file()]
+    whole = [p for p in files if ".half" not in str(p) and p.suffix not in (".tmp", ".md")]
+    for path in whole:
+        read(path)
+    return len(whole)
+
+
+def read(path: Path) -> None:
+    if path.suffix == ".ckpt":
+        torch.load(path, weights_only=True)
+    elif path.suffix == ".safetensors":
+        load_file(path)
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    elif path.suffix == ".jsonl":
+        [json.loads(line) for line in path.read_text().splitlines()]
     else:
-        wanted = draw.uniform(0, whole)
-    try:
-        process.wait(timeout=wanted)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-    code = process.wait(timeout=60)
-    states = [json.loads(p.read_text()) for p in (home / "runs" / "small").glob("*/run.json")]
-    if any(state["status"] == "finished" for state in states):
-        code = 0  # killed on its way out, with everything written
-    assert code in (0, -signal.SIGKILL), (home / "log.txt").read_text()[-2000:]
-    saved = sorted((home / "runs" / "small").rglob("*.ckpt"))
-    return f"exit {code} after {wanted:.1f} s of its part; checkpoints {[p.name for p in saved]}"
+        assert path.name == "recipe.yaml", path
 
 
-def finish(recipe: Path, home: Path) -> None:
-    """Go on with what there is, to the end."""
-    begun = any((home / "runs" / "small").glob("*/run.json"))
-    process = start(recipe, home, *(["--ckpt_path", "last"] if begun else []))
-    assert process.wait(timeout=200) == 0, (home / "log.txt").read_text()[-2000:]
+def rounds() -> Iterator[list[str]]:
+    """The places of all kills, those of one run in the order in which it reaches them."""
+    places = [PLACES[number % len(PLACES)] for number in range(KILLS)]
+    for first in range(0, KILLS, ROUND):
+        yield sorted(places[first : first + ROUND], key=PLACES.index)
 
 
-@pytest.mark.timeout(240 + 90 * KILLS)
+@pytest.mark.timeout(PATIENCE_S * (2 + KILLS))
 def test_a_fit_killed_and_gone_on_with_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    small = recipe(tmp_path)
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    began = time.monotonic()
+    small, unbroken = recipe(tmp_path), tmp_path / "unbroken"
     process = start(small, unbroken)
-    wait_for_steps(process, unbroken, 200)
-    steps_began = time.monotonic()
-    assert process.wait(timeout=200) == 0, (unbroken / "log.txt").read_text()[-2000:]
-    whole, training = time.monotonic() - began, time.monotonic() - steps_began
+    assert process.wait(timeout=PATIENCE_S) == 0, said(unbroken)[-2000:]
+    expected, whole = end_state(unbroken), facts(unbroken)
 
-    draw, kills, finished = random.Random(5), 0, 0
-    while kills < KILLS:
-        # A part of the training a kill: the same run must survive many.
-        said = kill_once(small, killed, draw, whole, training / 2)
-        kills += said.startswith("exit -9")
-        print(f"kill {kills}: {said}")
-        if said.startswith("exit 0"):  # it got through between two kills: compare, begin another
-            assert same(end_state(unbroken), end_state(killed))
-            finished += 1
-            killed = tmp_path / f"killed{finished}"
-    finish(small, killed)
-    one, other = end_state(unbroken), end_state(killed)
-    for part in one:
-        assert same(one[part], other[part]), part
+    draw, kills = random.Random(5), 0
+    for number, places in enumerate(rounds()):
+        home = tmp_path / f"killed{number}"
+        for place in places:
+            fell = kill_at(place, small, home, draw, whole)
+            kills += 1
+            print(f"kill {kills}, {fell}")
+        process = start(small, home, *begun(home))
+        assert process.wait(timeout=PATIENCE_S) == 0, said(home)[-2000:]
+        check_files(home)
+        assert not [p for p in (home / "runs/small").rglob("*") if ".half" in p.name]
+        found = end_state(home)
+        for part in expected:
+            assert same(expected[part], found[part]), part
