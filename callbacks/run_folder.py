@@ -1,26 +1,33 @@
-"""Writes a run's manifest when it starts, so that a run which dies can be told from others too.
+"""Writes what a run is made of when it starts, and its figures as it goes on.
 
-Versions, hashes and the seed; never the environment, so no secret. The resolved recipe is written
-beside it by the command line, results at the end by `routerlab.experiment`.
+The manifest has versions, hashes and the seed; never the environment, so no secret. It is there
+before the first step, so that a run which dies can be told from others too. The resolved recipe is
+written beside it by the command line, results at the end by `routerlab.experiment`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from routerlab.report.results import file_hash, manifest
+from routerlab.report.results import METRICS, file_hash, manifest
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
 
 
 class RunFolder(Callback):
-    """Leaves `manifest.json` in the run folder before the first step."""
+    """Leaves `manifest.json` before the first step, and `metrics.jsonl` as the run goes on.
+
+    A line of metrics holds the step, the epoch and the figures that the module logs: of training
+    every `trainer.log_every_n_steps` steps, of validation whenever there is one. A run that is gone
+    on with adds lines; where a step stands twice, the later line counts.
+    """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the manifest, once, from the first rank."""
@@ -32,6 +39,33 @@ class RunFolder(Callback):
         half = folder / f"{MANIFEST}.half"
         half.write_text(text + "\n", encoding="utf-8")
         half.replace(folder / MANIFEST)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the step's figures when it is time."""
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if done % max(1, every) == 0:
+            note(trainer, done, "train/")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what validation found, if it was part of a fit."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            note(trainer, trainer.fit_loop.epoch_loop.total_batch_idx + 1, "val/")
+
+
+def note(trainer: Trainer, step: int, kind: str) -> None:
+    """Add a line of the figures of one kind, from the first rank."""
+    figures = {
+        name: value
+        for name, tensor in trainer.callback_metrics.items()
+        if name.startswith(kind) and math.isfinite(value := float(tensor))
+    }
+    if trainer.is_global_zero and figures:
+        line = json.dumps({"step": step, "epoch": trainer.current_epoch, **figures})
+        with (Path(trainer.default_root_dir) / METRICS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
 
 def facts(trainer: Any, module: Any) -> dict[str, Any]:
@@ -46,5 +80,6 @@ def facts(trainer: Any, module: Any) -> dict[str, Any]:
         tools=getattr(data, "versions", {}),
         releases=getattr(data, "releases", {}),
         scorer=getattr(data, "scorer", ""),
+        strata=getattr(data, "strata", {}),
         recipe=file_hash(recipe) if recipe.is_file() else "",
     )

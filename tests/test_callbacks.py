@@ -68,6 +68,16 @@ def test_the_manifest_has_versions_and_hashes_and_no_secret(
     assert manifest["packages"]["torch"]
 
 
+def test_metrics_are_noted_as_the_run_goes_on(folder: str, tmp_path: Path) -> None:
+    fit(folder, tmp_path, RunFolder(), max_epochs=2, log_every_n_steps=2)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    trained = [row for row in rows if "train/loss" in row]
+    assert [row["step"] for row in trained] == [2, 4, 6]
+    assert all("train/entropy" in row and "val/accuracy" not in row for row in trained)
+    judged = [row for row in rows if "val/accuracy" in row]
+    assert [(row["step"], row["epoch"]) for row in judged] == [(3, 0), (6, 1)]
+
+
 def test_progress_is_plain_lines_where_there_is_no_terminal(folder: str, tmp_path: Path) -> None:
     out = io.StringIO()
     fit(

@@ -157,6 +157,9 @@ def test_prediction_rows_say_what_happened(
     assert rows[0]["observation"]["text"] == "pitch: A4 and 13 beats"
     assert rows[0]["answers"] == {"direct": "B4", "pitch": "3", "tempo": "B4"}
     assert (rows[0]["answer"], rows[0]["gold"], rows[0]["correct"]) == ("3", "3", True)
+    assert rows[0]["outputs"] == {t: f"{t}: A4 and 13 beats" for t in ("pitch", "tempo")}
+    assert (rows[0]["audio"], rows[0]["choices"]) == ("0.wav", ("3", "B4"))
+    assert (rows[0]["category"], rows[0]["sub_category"]) == ("note", "plain")
     assert rows[2]["observation"] is None
     assert not any(row["fallback"] for row in rows)
 

@@ -38,6 +38,18 @@ PREDICTIONS = "predictions.jsonl"
 SCORES = "scores.json"
 MANIFEST = "manifest.json"
 SURVEY = "survey.json"
+METRICS = "metrics.jsonl"
+
+_OF_QUESTION = (
+    "question",
+    "choices",
+    "audio",
+    "task",
+    "category",
+    "sub_category",
+    "difficulty",
+)
+"""What a row of predictions says of its question: enough to look at it without the data's files."""
 
 _PACKAGES = (
     "torch",
@@ -102,6 +114,7 @@ def prediction_rows(
         yield {
             "split": split,
             "id": question.id,
+            **{name: getattr(question, name) for name in _OF_QUESTION},
             "action": table.actions[action],
             "probabilities": _rounded(table.actions, probabilities[row]),
             "observation": None
@@ -114,6 +127,7 @@ def prediction_rows(
             },
             "answer": _answer(table, row, used),
             "answers": {a: _answer(table, row, i) for i, a in enumerate(table.actions)},
+            "outputs": {a: _output(table, row, i) for i, a in enumerate(table.actions) if i},
             "gold": question.answer,
             "correct": bool(routed.right[row]),
             "fallback": bool(fell_back[row]),
@@ -210,6 +224,12 @@ def _calls(evaluation: Evaluation) -> dict[str, Any]:
 def _answer(table: OutcomeTable, row: int, column: int) -> str:
     answer = table.outcome(row, column).answer
     return "" if answer is None else answer.text
+
+
+def _output(table: OutcomeTable, row: int, column: int) -> str:
+    """What a tool said, called or not; "" where it failed."""
+    seen = table.outcome(row, column).observation
+    return "" if seen is None else seen.text
 
 
 def _rounded(names: Sequence[str], values: NDArray[Any]) -> dict[str, float]:
