@@ -109,6 +109,12 @@ class RouterModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the adapter; its rate is set before every step."""
         parameters = list(trainable(self).values())
+        if any(parameter.dtype != torch.float32 for parameter in parameters):
+            raise UserError(
+                f"trainer.precision: {self.trainer.precision!r} would narrow the adapter too. "
+                "Leave it out, and set model.init_args.policy.init_args.dtype: bfloat16 for the "
+                "base."
+            )
         return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def on_train_start(self) -> None:

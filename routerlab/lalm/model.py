@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from routerlab.errors import UserError
 from routerlab.lalm.chat import Chat, Piece, Prompt, Special
@@ -122,8 +123,8 @@ class LALM:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of embeddings and activations."""
-        dtype: torch.dtype = self.base.get_input_embeddings().weight.dtype
+        """Of frozen weights and activations; what is trained may be wider."""
+        dtype: torch.dtype = self.base.model.audio_tower.dtype
         return dtype
 
     @property
@@ -189,7 +190,7 @@ class LALM:
             features: of the batch's clips, row after row.
         """
         ids = ids.to(self.device)
-        embeds: Tensor = self.base.get_input_embeddings()(ids)
+        embeds: Tensor = self.base.get_input_embeddings()(ids).to(self.dtype)
         if not features:
             return embeds
         here = (ids == self.special.audio)[..., None]
@@ -229,10 +230,20 @@ class LALM:
         ).last_hidden_state
         return hidden
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """The head's float32 logits; give it only the positions that are asked for."""
-        out: Tensor = self._family.head(self.base)(hidden)
-        return out.float()
+    def logits(self, hidden: Tensor, only: Tensor | None = None) -> Tensor:
+        """The head's float32 logits; give it only the positions that are asked for.
+
+        Args:
+            hidden: [..., D].
+            only: int64 [n], the tokens whose logits are wanted; all if None. In a narrow model
+                these few are computed in float32: bfloat16 would round them to eighths.
+        """
+        head = self._family.head(self.base)
+        weight: Tensor = head.weight
+        if only is not None and self.dtype != torch.float32:
+            return linear(hidden.float(), weight[only].float())
+        out: Tensor = head(hidden.to(weight.dtype)).float()
+        return out if only is None else out[..., only]
 
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids [B, L] padded on the left, and the mask [B, L] of real tokens (int64)."""

@@ -100,12 +100,15 @@ def inject_lora(
     name: str,
     seed: int,
 ) -> nn.Module:
-    """A `PeftModel` around `model`, its adapter drawn from `seed` alone and doing nothing yet."""
+    """A `PeftModel` around `model`, its adapter drawn from `seed` alone and doing nothing yet.
+
+    What is trained is float32 whatever the base is: steps of 1e-5 would vanish in bfloat16.
+    """
     from peft import LoraConfig, get_peft_model
 
     tied: dict[str, Any] = {}
     if train_embeddings:
-        tied = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+        tied = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": _is_tied(model)}
     config = LoraConfig(
         r=rank,
         lora_alpha=int(alpha),
@@ -117,9 +120,17 @@ def inject_lora(
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
         torch.manual_seed(seed)
         wrapped: nn.Module = get_peft_model(model, config)
+    for parameter in trainable(wrapped).values():
+        parameter.data = parameter.data.float()
     # get_peft_model writes the folder that the base was loaded from; a saved router names the LALM.
     wrapped.peft_config["default"].base_model_name_or_path = name  # type: ignore[index, union-attr]
     return wrapped
+
+
+def _is_tied(model: Any) -> bool:
+    """Whether the head is the embeddings; in models of 7B it is another matrix."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass
@@ -62,21 +63,63 @@ class Places:
 
 
 def through(
-    decoder: Any, states: Tensor, first: int, stop: int, places: Places, shared: SharedStates
+    decoder: Any,
+    states: Tensor,
+    first: int,
+    stop: int,
+    places: Places,
+    shared: SharedStates,
+    *,
+    recompute: bool = False,
 ) -> Tensor:
-    """States [B, L, D] after layers `first` to `stop` − 1."""
+    """States [B, L, D] after layers `first` to `stop` − 1; see `read_ends` for `recompute`."""
+    run = _recomputed if recompute else _layer
     for layer in decoder.layers[first:stop]:
-        states = layer(
-            states,
-            attention_mask=places.mask,
-            position_embeddings=places.rope,
-            past_key_values=shared,
-            use_cache=True,
-        )
+        states = run(layer, states, places, shared)
     return states
 
 
-def read_ends(decoder: Any, shared: Tensor, rows: Tensor, ends: Tensor, first: int = 0) -> Tensor:
+def _layer(layer: Any, states: Tensor, places: Places, shared: SharedStates) -> Tensor:
+    after: Tensor = layer(
+        states,
+        attention_mask=places.mask,
+        position_embeddings=places.rope,
+        past_key_values=shared,
+        use_cache=True,
+    )
+    return after
+
+
+def _recomputed(layer: Any, states: Tensor, places: Places, shared: SharedStates) -> Tensor:
+    """One layer of which only what goes in is kept; the backward pass runs it again.
+
+    transformers' own checkpointing would drop the shared keys and values. Each of the two runs has
+    a record of its own, so that both record, or both read. The embeddings need no gradient: those
+    of the adapter inside are found by autograd itself (`use_reentrant=False`).
+    """
+    index = layer.self_attn.layer_idx
+    known = shared.layers.get(index, ())
+
+    def run(states: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
+        own = SharedStates({index: (known[0], known[1])} if known else {})
+        after = _layer(layer, states, places, own)
+        return (after,) if known else (after, *own.layers[index])
+
+    after, *new = checkpoint(run, states, *known, use_reentrant=False, preserve_rng_state=False)
+    if new:
+        shared.layers[index] = (new[0], new[1])
+    return after  # type: ignore[no-any-return]
+
+
+def read_ends(
+    decoder: Any,
+    shared: Tensor,
+    rows: Tensor,
+    ends: Tensor,
+    first: int = 0,
+    *,
+    recompute: bool = False,
+) -> Tensor:
     """Hidden states [B, D] after the last norm, at one position a row.
 
     Args:
@@ -85,14 +128,14 @@ def read_ends(decoder: Any, shared: Tensor, rows: Tensor, ends: Tensor, first: i
         rows: [B, L, D], what enters layer `first` of the rows, padded on the right.
         ends: int64 [B], the position of each row that is read.
         first: the layer to begin with; embeddings enter layer 0.
+        recompute: keep no activations inside layers (gradient checkpointing).
     """
     known, last = SharedStates(), len(decoder.layers) - 1
     before = Places.of(decoder, shared, 0)
-    _record(
-        decoder.layers[last], through(decoder, shared, first, last, before, known), before, known
-    )
+    begun = through(decoder, shared, first, last, before, known, recompute=recompute)
+    _record(decoder.layers[last], begun, before, known)
     places = Places.of(decoder, rows, shared.shape[1])
-    states = through(decoder, rows, first, last, places, known)
+    states = through(decoder, rows, first, last, places, known, recompute=recompute)
     return decoder.norm(_at_ends(decoder.layers[last], states, ends, places, known))  # type: ignore[no-any-return]
 
 

@@ -11,6 +11,7 @@ rewards, outcomes, objectives or optimizers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,8 +53,10 @@ class RouterPolicy(nn.Module):
         shuffle_labels: training shows the cards in another order at every step.
         center: take the mean label logits before training off, so that no label is favoured.
         cache_audio: keep each clip's features, by fingerprint.
-        dtype: of the LALM.
+        dtype: of the LALM; the adapter is float32 whatever this is.
         max_seconds: sound beyond this is not heard; None leaves it to the LALM.
+        gradient_checkpointing: compute the layers' activations again in the backward pass and do
+            not keep them: the same gradients, about a third more time, far less memory.
         device: where it answers outside training: auto, cpu, cuda or cuda:N; "auto" follows the
             Trainer where there is one, and takes a GPU where there is one. Training itself is
             always where the Trainer says.
@@ -76,24 +79,12 @@ class RouterPolicy(nn.Module):
         cache_audio: bool = True,
         dtype: DType = "float32",
         max_seconds: float | None = None,
+        gradient_checkpointing: bool = False,
         device: str = AUTO,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name in _SETTINGS}
         super().__init__()
-        self.settings: dict[str, Any] = {
-            "lalm": lalm,
-            "revision": revision,
-            "lora_r": lora_r,
-            "lora_alpha": lora_alpha,
-            "lora_layers": lora_layers,
-            "train_embeddings": train_embeddings,
-            "audio": audio,
-            "shuffle_labels": shuffle_labels,
-            "center": center,
-            "cache_audio": cache_audio,
-            "dtype": dtype,
-            "max_seconds": max_seconds,
-            "device": device,
-        }
+        self.settings: dict[str, Any] = given
         self.shuffle_labels = shuffle_labels
         self.center = center
         self.cards: tuple[ToolCard, ...] = ()
@@ -201,8 +192,9 @@ class RouterPolicy(nn.Module):
         shared = below.shared(decoder, lambda: lalm.embed(self._shared_ids(order), ()))
         states = below.rows(decoder, keys, lengths, embed)
         ends = torch.tensor(lengths, device=states.device) - 1
-        read = read_ends(decoder, shared, states, ends, below.count)
-        return lalm.logits(read)[:, self._label_ids.to(read.device)]
+        again = self.settings["gradient_checkpointing"] and torch.is_grad_enabled()
+        read = read_ends(decoder, shared, states, ends, below.count, recompute=again)
+        return lalm.logits(read, self._label_ids.to(read.device))
 
     def _shared_ids(self, order: Sequence[int] | None) -> Tensor:
         """The prompt up to the clip: system turn with the cards, and the user's turn opened."""
@@ -325,6 +317,9 @@ class RouterPolicy(nn.Module):
                 "label must be one token after a blank: use fewer tools or another LALM."
             )
         return ids[0]
+
+
+_SETTINGS = frozenset(signature(RouterPolicy.__init__).parameters) - {"self"}
 
 
 def _words(question: Question) -> tuple[str, tuple[str, ...]]:
