@@ -31,7 +31,9 @@ MAKERS = {
 }
 """Tools that are nothing without settings (module and class): they run what a recipe names."""
 
-MODELS: dict[str, tuple[str, str]] = {}
+MODELS: dict[str, tuple[str, str]] = {
+    "speech_activity": ("speech_activity", "SpeechActivity"),
+}
 """Tools that stand on weights (module and class): named here, imported only when asked for."""
 
 LAZY = {**MODELS, **MAKERS}
