@@ -26,6 +26,7 @@ from routerlab.comparison import evaluate, findings, gate
 from routerlab.data.module import TEST_SPLITS, RouterDataModule
 from routerlab.data.strata import strata_note
 from routerlab.data.writers import write_json
+from routerlab.diagnostics.run import diagnosed
 from routerlab.report import results as files
 from routerlab.report.evaluation import Evaluation
 from routerlab.report.meters import PeakMemory, Stopwatch
@@ -64,6 +65,7 @@ def fit(
     model: Any,
     datamodule: RouterDataModule,
     ckpt_path: str | None = None,
+    diagnostics: bool = False,
     **_: Any,
 ) -> None:
     """Survey, train, compare with every rival, and leave all of it in the run folder."""
@@ -80,7 +82,7 @@ def fit(
         with watch.part("controls"):
             controls = _controls(trainer, model, untrained, datamodule)
             write_json(folder / CONTROLS, controls)
-        _conclude(folder, model, datamodule, controls, watch, memory)
+        _conclude(folder, model, datamodule, controls, watch, memory, diagnostics=diagnostics)
 
 
 def _leave_a_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -95,6 +97,7 @@ def test(
     model: Any,
     datamodule: RouterDataModule,
     ckpt_path: str | None = None,  # noqa: PT028 - a command, not a test
+    diagnostics: bool = False,  # noqa: PT028
     **_: Any,
 ) -> None:
     """The table of a trained run, computed again; controls are those that its fit left.
@@ -108,7 +111,7 @@ def test(
         datamodule.setup("test")
         restore(model, datamodule, ckpt_path, trainer)
         controls = kept_controls(folder)
-        _conclude(folder, model, datamodule, controls, watch, memory, fitted)
+        _conclude(folder, model, datamodule, controls, watch, memory, fitted, diagnostics)
 
 
 def survey(
@@ -225,11 +228,13 @@ def _conclude(
     watch: Stopwatch,
     memory: PeakMemory,
     fitted: Mapping[str, Any] | None = None,
+    diagnostics: bool = False,
 ) -> None:
     """Evaluate on the test splits, print the tables, write the files.
 
     Args:
         fitted: what the fit cost, when this comes after it in a process of its own.
+        diagnostics: whether the failure modes and controls are looked into as well.
     """
     evaluations: dict[str, Evaluation] = {}
     routes: dict[str, Probabilities] = {}
@@ -244,6 +249,8 @@ def _conclude(
             main |= findings(model, datamodule, evaluations["test"], routes["test"])
     for split, evaluation in evaluations.items():
         final_grid(evaluation, split).show(Console())
+    if diagnostics and "test" in evaluations:
+        main |= diagnosed(model, datamodule, evaluations["test"], routes["test"])
     costs: dict[str, Any] = {
         "counters": datamodule.counters,
         "seconds": _seconds(watch, datamodule),

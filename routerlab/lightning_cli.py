@@ -45,7 +45,7 @@ _NOT_FOR_USERS = (
 _AROUND_LIGHTNING = ("fit", "test", "predict")
 """Commands of which a router makes more than Lightning does, in `routerlab.experiment`."""
 
-_CALL = ("ckpt_path", "verbose", "return_predictions", "stage", "split")
+_CALL = ("ckpt_path", "verbose", "return_predictions", "stage", "split", "diagnostics")
 """Keys that belong to one call and not to the recipe."""
 
 
@@ -128,6 +128,9 @@ class RouterCLI(LightningCLI):
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("fit", "test"):
+            told = "look into the failure modes and controls of a router on `test` as well"
+            parser.add_argument("--diagnostics", type=bool, default=False, help=told)
         if subcommand == "predict":
             parser.add_argument("--stage", type=str | None, help="route, observe or reason")
             parser.add_argument("--split", type=str, default="test", help="which split")
@@ -208,6 +211,8 @@ class RouterCLI(LightningCLI):
             # Only for routers: other modules need nothing of what this imports.
             from routerlab import experiment
 
+            if command in ("fit", "test"):
+                kwargs["diagnostics"] = self._get(self.config, "diagnostics")
             getattr(experiment, command)(trainer=self.trainer, **kwargs)
         else:
             getattr(self.trainer, command)(**kwargs, weights_only=True)

@@ -1,0 +1,1 @@
+"""`diagnostics=true`: keyword traps, outputs out of scope, controls without sound, other cards."""
