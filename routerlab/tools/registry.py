@@ -33,6 +33,8 @@ MAKERS = {
 
 MODELS: dict[str, tuple[str, str]] = {
     "speech_activity": ("speech_activity", "SpeechActivity"),
+    "sound_events": ("sound_models", "SoundEvents"),
+    "sound_match": ("sound_models", "SoundMatch"),
 }
 """Tools that stand on weights (module and class): named here, imported only when asked for."""
 
