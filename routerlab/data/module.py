@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from routerlab.data.batches import Clips, EvaluationLoader, collate
+from routerlab.data.filling import fill, opened, share, summed
 from routerlab.data.order import Order, OrderedLoader
 from routerlab.data.progress import Advance, in_sum, progress
 from routerlab.data.readers import read_truth
@@ -26,11 +27,11 @@ from routerlab.data.releases import release_of
 from routerlab.data.sources import SYNTHAQA, Sizes, Source, find_splits
 from routerlab.data.strata import Stratify, drawn_from
 from routerlab.data.tables import judged, split_last
-from routerlab.data.threads import one_thread
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import ProblemList, UserError
 from routerlab.oracle.cache import Cache
 from routerlab.oracle.oracle import Oracle
+from routerlab.ranks import Ranks
 from routerlab.reasoners.base import Reasoner
 from routerlab.scorers import find_scorer
 from routerlab.tools.isolation import ToolPool
@@ -194,7 +195,7 @@ class RouterDataModule(LightningDataModule):
             stage: "predict" needs no outcomes, so only the tools' cards are fetched.
         """
         start = time.monotonic()
-        self.read()
+        Ranks.of(self.trainer).agreed("data", lambda: {s: len(q) for s, q in self.read().items()})
         self.seconds["data"] += time.monotonic() - start
         if stage != "predict" and not self.tables:
             self.fill()
@@ -230,19 +231,15 @@ class RouterDataModule(LightningDataModule):
         return read_truth(file.with_name(f"{file.stem}-truth.json")) if file else {}
 
     def fill(self) -> None:
-        """Fill the tables of all splits, then let go of tools and reasoner."""
-        start = time.monotonic()
+        """Fill the tables of all splits, shared by all ranks; then let go of tools and reasoner."""
+        start, ranks = time.monotonic(), Ranks.of(self.trainer)
         splits = self.read()
-        bar_length = sum(len(q) * self._parts(s) for s, q in splits.items())
-        with progress(bar_length) as advance, self.oracle(advance) as oracle:
+        bar_length = sum(len(share(q, ranks)) * self._parts(s) for s, q in splits.items())
+        with progress(bar_length) as advance, opened(self.oracle(advance), ranks) as oracle:
             self.cards, self.versions = oracle.cards, dict(oracle.pool.versions)
-            if self.trainer is not None and self.trainer.world_size > 1:
-                for questions in splits.values():
-                    oracle.fill(questions[self._rank :: self._world])
-                self.trainer.strategy.barrier("outcome tables")
             for split, questions in splits.items():
                 self._fill_split(oracle, split, questions)
-            self.counters = {k: getattr(oracle.counters, k) for k in self.counters}
+            self.counters = summed(vars(oracle.counters), ranks)
         self.seconds["survey"] += time.monotonic() - start
 
     def pool(self) -> ToolPool:
@@ -276,14 +273,13 @@ class RouterDataModule(LightningDataModule):
 
     def _fill_split(self, oracle: Oracle, split: str, questions: list[Question]) -> None:
         extra = (ALL_OUTPUTS,) if split in TEST_SPLITS and self.all_outputs else ()
-        with one_thread():  # the tools' processes are at work beside it
-            table = oracle.fill(questions, (*oracle.actions, *extra))
-        table = judged(table, self.scorer)
+        ranks = Ranks.of(self.trainer)
+        table = judged(fill(oracle, ranks, questions, (*oracle.actions, *extra)), self.scorer)
         if extra:
             table, self.together[split] = split_last(table)
         self.tables[split] = table
         if split == "test" and self.crossfit:
-            again = oracle.fill(questions, oracle.actions, replicate=1)
+            again = fill(oracle, ranks, questions, oracle.actions, replicate=1)
             self.replicates[split] = judged(again, self.scorer)
 
     def _stratify(self, stage: str) -> None:

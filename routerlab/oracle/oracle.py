@@ -22,7 +22,7 @@ from routerlab.oracle.cache import Cache
 from routerlab.oracle.keys import digest, reasoner_key, shown_order
 from routerlab.oracle.plan import Planner, Pool, Row
 from routerlab.oracle.records import answer_row, joined, outcome_of, own_order
-from routerlab.reasoners.base import Reasoner, ReasonRequest, Reply
+from routerlab.reasoners.base import Reasoner, ReasonRequest, Reply, cut_seconds
 from routerlab.types import (
     ALL_OUTPUTS,
     DIRECT,
@@ -101,25 +101,28 @@ class Oracle:
         questions: Sequence[Question],
         actions: Sequence[str] | None = None,
         replicate: int = 0,
+        of: int | None = None,
     ) -> OutcomeTable:
         """The outcome table of some questions under some actions (all of them if not given).
 
         Args:
             actions: may hold "all_outputs", every tool's output at once.
             replicate: another number shows the options in another order.
+            of: how many questions the whole table has of which these are a part; failures are
+                judged against it.
 
         Raises:
             UserError: an unknown action, a repeated id, or more failures than `max_error_rate`.
         """
         columns = self._checked(questions, actions)
         total, rows = len(questions) * len(columns), []
+        whole = total if of is None else of * len(columns)
         errors: list[Outcome] = []
         done = 0
         for row in self._settled(questions, columns, replicate):
             rows.append(row)
             errors += [o for o in row.outcomes.values() if o.state != "ok"]
-            if len(errors) > self.max_error_rate * total:
-                raise _too_many(errors, total, self.max_error_rate)
+            refuse_errors(errors, whole, self.max_error_rate)
             done += len(columns)
             if done < total and len(rows) % self.batch_size == 0:
                 self._progress(done, total, self._doing(len(errors)))
@@ -259,7 +262,7 @@ class Oracle:
                         joined(tuple(row.observations[n] for n in planner.tools_of(action))),
                         reasoner=planner.reasoner,
                         seconds=seconds,
-                        cut_seconds=row.clip.cut_seconds if row.clip else 0.0,
+                        cut_seconds=cut_seconds(self.reasoner, row.clip) if row.clip else 0.0,
                     )
                     facts[planner.key(row, action, replicate)] = fact
                     settled.append((row, action, fact))
@@ -318,11 +321,18 @@ def _refused(row: Row, action: str, error: ReasonerError, replicate: int) -> Out
     )
 
 
-def _too_many(errors: Sequence[Outcome], total: int, allowed: float) -> UserError:
+def refuse_errors(errors: Sequence[Outcome], total: int, allowed: float) -> None:
+    """Raise the user's error when more of a table's cells failed than allowed.
+
+    Args:
+        allowed: share of `total`.
+    """
+    if len(errors) <= allowed * total:
+        return
     kinds = Counter(error.state for error in errors)
     counted = ", ".join(f"{n} {kind.replace('_', ' ')}s" for kind, n in kinds.items())
     first = errors[0]
-    return UserError(
+    raise UserError(
         f"oracle: {counted} among {total} cells, more than max_error_rate {allowed:g} allows. The "
         f"first: question {first.question_id}, {first.action}: {first.error}. Mend it or raise "
         "max_error_rate; what was answered so far is kept."
