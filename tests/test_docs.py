@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 VERBS = {
     "tools": {"list", "run", "check", "bench"},
-    "data": {"make", "predictable", "check", "info", "convert"},
+    "data": {"make", "predictable", "check", "info", "convert", "gather"},
 }
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 

@@ -86,6 +86,17 @@ ROWS_OF: dict[str, dict[str, Any]] = {
         "question_type": "Happening",
         "audio_path": "audio/a.wav",
     },
+    "audiomcq": {
+        "source_dataset": "Clotho",
+        "id": "Clotho_12",
+        "question_type": "sound",
+        "audio_path": "audio/a.wav",
+        "question": "What is heard first?",
+        "choices": ["A door", "Rain", "A bell", "Steps"],
+        "answer": "Rain",
+        "gemini_cot": "it must be rain",
+        "audio-contribution": "strong",
+    },
     "routerlab": {
         "id": "mine",
         "audio": "audio/a.wav",

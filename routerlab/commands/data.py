@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from routerlab.commands.gather import add_verb
 from routerlab.commands.parsing import Parser
 from routerlab.commands.question_files import add_verbs
 from routerlab.data.synth.make import FULL, make
@@ -24,6 +25,7 @@ def _parser() -> Parser:
     parser = Parser(prog="routerlab data", description="Make, check and convert data.")
     verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
     add_verbs(verbs)
+    add_verb(verbs)
     making = verbs.add_parser("make", help="write a generated data set")
     kinds = making.add_subparsers(required=True, metavar="synthaqa", parser_class=Parser)
     synth = kinds.add_parser("synthaqa", help="WAV files and one JSON a split, MMAU's format")

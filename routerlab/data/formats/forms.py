@@ -12,8 +12,9 @@ from typing import Any
 
 from routerlab.errors import UserError, unknown
 
-LEAKS = frozenset({"thinking", "cue", "rubric"})
-"""Keys of MMAR that give answers away: dropped when a row is read, before anything sees it."""
+LEAKS = frozenset({"thinking", "cue", "rubric", "gemini_cot", "structured_cot", "unstructured_cot"})
+"""Keys of MMAR and AudioMCQ that give answers away: dropped when a row is read, before anything
+sees it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,14 @@ _ALL = (
         task="category",
         sub_category=("sub-category", "sub-cat"),
         only_multiple_choice=True,
+    ),
+    Form(
+        "audiomcq",
+        "AudioMCQ",
+        told_by=("source_dataset",),
+        audio=("audio_path",),
+        task="source_dataset",
+        category="question_type",
     ),
     Form("mmar", "MMAR", told_by=("audio_path",), audio=("audio_path",), task="modality"),
     Form("mmau", "MMAU", told_by=("audio_id",), audio=("audio_id",), id_from_audio=True),
