@@ -32,7 +32,7 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab survey --from direct=F --from TOOL=F ...  the same of prediction files: no model
   routerlab ask --audio F --question Q --choice A --choice B [--run DIR]
   routerlab tools list [--json] | run NAME AUDIO | check CLASS_PATH
-  routerlab data make synthaqa DIR [--train N --val N --test N --ood N] [--full] [--seed S]
+  routerlab data make synthaqa|speechaqa DIR [--train N --val N --test N --ood N] [--seed S]
   routerlab data predictable [-n N] [--seed S] refit the best action per latent cell
   routerlab data check|info FILE|DIR          what is wrong with question files; what they hold
   routerlab data convert IN OUT --to jsonl|mmau|r1aqa

@@ -301,7 +301,10 @@ class PredictableMap:
         if reason:
             raise UserError(f"predictable: {reason}")
         cells = cell_keys(table.questions, truth)
-        return apply("predictable", table, cells, self.ood if shifted else self.actions, DIRECT)
+        known = self.ood if shifted else self.actions
+        if new := {family_of(cell) for cell in cells} - {family_of(cell) for cell in known}:
+            raise UserError(f"predictable: the map has no questions about {', '.join(sorted(new))}")
+        return apply("predictable", table, cells, known, DIRECT)
 
 
 def fit_cells(table: OutcomeTable, truth: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 import torch
 
-from routerlab.data import sources
+from routerlab.data import generated
 from routerlab.data.batches import Clips, EvaluationLoader, collate
+from routerlab.data.generated import BOTH, SYNTHAQA, Sizes
 from routerlab.data.module import RouterDataModule
-from routerlab.data.sources import Sizes, find_splits, synthaqa
+from routerlab.data.sources import find_splits
 from routerlab.data.strata import Stratify
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import ProblemList, UserError
@@ -168,28 +169,39 @@ class TestGeneratedData:
     sizes = Sizes(train=4, val=0, test=4, ood=2)
 
     def test_is_made_once_and_kept_apart_by_size_and_seed(self, tmp_path: Path) -> None:
-        place = synthaqa(tmp_path, self.sizes, seed=1, workers=1)
+        place = generated.generated(SYNTHAQA, tmp_path, self.sizes, seed=1, workers=1)
         stamp = (place / "train.json").stat().st_mtime_ns
-        assert synthaqa(tmp_path, self.sizes, seed=1, workers=1) == place
+        assert generated.generated(SYNTHAQA, tmp_path, self.sizes, seed=1, workers=1) == place
         assert (place / "train.json").stat().st_mtime_ns == stamp
-        assert synthaqa(tmp_path, self.sizes, seed=2, workers=1) != place
+        assert generated.generated(SYNTHAQA, tmp_path, self.sizes, seed=2, workers=1) != place
         assert len(list(tmp_path.iterdir())) == 2
 
     def test_what_was_left_half_made_is_not_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make = sources.synth.make
+        make = generated.make_sounds
 
         def stopped(folder: Path, **settings: Any) -> None:
             make(folder, **settings)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(sources.synth, "make", stopped)
+        monkeypatch.setattr(generated, "make_sounds", stopped)
         with pytest.raises(KeyboardInterrupt):
-            synthaqa(tmp_path, self.sizes, seed=1, workers=1)
+            generated.generated(SYNTHAQA, tmp_path, self.sizes, seed=1, workers=1)
         assert list(tmp_path.iterdir()) == []
         monkeypatch.undo()
-        assert (synthaqa(tmp_path, self.sizes, seed=1, workers=1) / "test.json").is_file()
+        place = generated.generated(SYNTHAQA, tmp_path, self.sizes, seed=1, workers=1)
+        assert (place / "test.json").is_file()
+
+    def test_both_sets_give_half_of_every_split(self, tmp_path: Path) -> None:
+        data = RouterDataModule(
+            BOTH, data_dir=str(tmp_path), workers=1, reasoner=LongestWord(), **vars(self.sizes)
+        )
+        for split, questions in data.read().items():
+            spoken = [q for q in questions if q.task == "speech"]
+            assert len(spoken) == getattr(self.sizes, split) // 2
+            assert set(data.truth(split)) == {q.id for q in questions}
+            assert all(Path(q.audio).is_file() for q in questions)
 
     def test_truth_is_beside_the_split_and_empty_splits_are_left_out(self, tmp_path: Path) -> None:
         data = RouterDataModule(

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from routerlab.data.generated import Sizes
 from routerlab.data.hub import fetch, hub_problems, materialise, parse_hub, undecoded
 from routerlab.data.readers import read_file
-from routerlab.data.sources import Sizes, Source
+from routerlab.data.sources import Source
 from routerlab.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

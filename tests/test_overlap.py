@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from routerlab.data.generated import Sizes
 from routerlab.data.overlap import find_overlaps, overlap_of, overlap_problems
-from routerlab.data.sources import Sizes, Source
+from routerlab.data.sources import Source
 from routerlab.errors import ProblemList
 from routerlab.types import Question
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from routerlab.commands.gather import add_verb
 from routerlab.commands.parsing import Parser
 from routerlab.commands.question_files import add_verbs
-from routerlab.data.synth.make import FULL, make
+from routerlab.data.speech.make import make as make_speech
+from routerlab.data.synth.make import FULL
+from routerlab.data.synth.make import make as make_sounds
 
 DEFAULT = {"train": 1500, "val": 300, "test": 1000, "ood": 500}
+SPOKEN = {"train": 600, "val": 120, "test": 400, "ood": 200}
 
 
 def main(words: Sequence[str]) -> int:
@@ -27,16 +31,12 @@ def _parser() -> Parser:
     add_verbs(verbs)
     add_verb(verbs)
     making = verbs.add_parser("make", help="write a generated data set")
-    kinds = making.add_subparsers(required=True, metavar="synthaqa", parser_class=Parser)
-    synth = kinds.add_parser("synthaqa", help="WAV files and one JSON a split, MMAU's format")
-    synth.add_argument("folder", metavar="DIR")
-    for split, size in DEFAULT.items():
-        synth.add_argument(f"--{split}", type=int, metavar="N", help=f"questions (default {size})")
+    kinds = making.add_subparsers(required=True, metavar="SET", parser_class=Parser)
+    synth = _maker(kinds, "synthaqa", "sounds and music", DEFAULT)
     sizes = " / ".join(map(str, FULL.values()))
     synth.add_argument("--full", action="store_true", help=f"the full sizes: {sizes}")
-    synth.add_argument("--seed", type=int, default=0, metavar="S")
-    synth.add_argument("--workers", type=int, default=0, metavar="N", help="0: one a core")
     synth.set_defaults(do=_synthaqa)
+    _maker(kinds, "speechaqa", "rendered speech", SPOKEN).set_defaults(do=_speechaqa)
     fit = verbs.add_parser("predictable", help="refit the best action per latent cell")
     fit.add_argument("-n", "--n", type=int, metavar="N", help="questions (default 4000)")
     fit.add_argument("--ood", type=int, metavar="N", help="shifted questions (default: half of N)")
@@ -47,10 +47,28 @@ def _parser() -> Parser:
     return parser
 
 
+def _maker(kinds: Any, name: str, what: str, sizes: Mapping[str, int]) -> Parser:
+    """A set's own parser: WAV files and one JSON a split, MMAU's format."""
+    made: Parser = kinds.add_parser(name, help=f"questions about {what}, in MMAU's format")
+    made.add_argument("folder", metavar="DIR")
+    for split, size in sizes.items():
+        made.add_argument(f"--{split}", type=int, metavar="N", help=f"questions (default {size})")
+    made.add_argument("--seed", type=int, default=0, metavar="S")
+    made.add_argument("--workers", type=int, default=0, metavar="N", help="0: one a core")
+    return made
+
+
 def _synthaqa(args: argparse.Namespace) -> int:
-    sizes = dict(FULL if args.full else DEFAULT)
-    sizes |= {split: given for split in sizes if (given := getattr(args, split)) is not None}
-    files = make(args.folder, **sizes, seed=args.seed, workers=args.workers)
+    return _make(make_sounds, FULL if args.full else DEFAULT, args)
+
+
+def _speechaqa(args: argparse.Namespace) -> int:
+    return _make(make_speech, SPOKEN, args)
+
+
+def _make(make: Any, default: Mapping[str, int], args: argparse.Namespace) -> int:
+    asked = {split: given for split in default if (given := getattr(args, split)) is not None}
+    files = make(args.folder, **{**default, **asked}, seed=args.seed, workers=args.workers)
     for split, path in files.items():
         rows = json.loads(path.read_text(encoding="utf-8"))
         print(f"{split}: {len(rows)} questions in {path}")

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from routerlab.data.batches import Clips, EvaluationLoader, collate
 from routerlab.data.filling import fill, opened, share, summed
+from routerlab.data.generated import SYNTHAQA, Sizes
 from routerlab.data.order import Order, OrderedLoader
 from routerlab.data.progress import Advance, in_sum, progress
 from routerlab.data.readers import read_truth
 from routerlab.data.releases import release_of
-from routerlab.data.sources import SYNTHAQA, Sizes, Source, find_splits
+from routerlab.data.sources import Source, find_splits
 from routerlab.data.strata import Stratify, drawn_from
 from routerlab.data.tables import judged, split_last
 from routerlab.data.toolbox import tool_problems, tool_spec
@@ -48,7 +49,8 @@ class RouterDataModule(LightningDataModule):
     Args:
         source: a folder with train, val, test and test_ood as .json or .jsonl, one such file (the
             test split), hub:OWNER/NAME@COMMIT:SPLIT (the same, of the Hugging Face hub), or
-            "synthaqa": generated. Both of these are put under `data_dir` when first needed.
+            "synthaqa", "speechaqa", "synthaqa+speechaqa": generated. What is fetched or generated
+            is put under `data_dir` when first needed.
         data_dir: where generated and fetched data is kept.
         train, val, test, ood: sizes of generated splits; ignored for other sources.
         seed: of generated data, and of the order of batches if no seed is set for the run.

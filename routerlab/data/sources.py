@@ -1,19 +1,15 @@
-"""Where a split's questions come from: a folder of question files, SynthAQA, or the hub.
+"""Where a split's questions come from: a folder of question files, generated data, or the hub.
 
 Makes or fetches data and finds files; opens no sound and knows nothing of tools or tables.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from routerlab.data import synth
+from routerlab.data.generated import GENERATED, Sizes, generated
 from routerlab.data.hub import fetch, hub_problems, is_hub
 from routerlab.data.overlap import OVERLAP, overlap_problems
 from routerlab.data.readers import read_splits
@@ -21,7 +17,6 @@ from routerlab.data.strata import pool_of
 from routerlab.errors import ProblemList, UserError, unknown
 from routerlab.types import Question
 
-SYNTHAQA = "synthaqa"
 SPLITS = ("train", "val", "test", "ood")
 FILES: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
@@ -33,29 +28,11 @@ FILES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Numbers of questions of generated splits."""
-
-    train: int = 1500
-    val: int = 300
-    test: int = 1000
-    ood: int = 500
-
-    def problems(self) -> list[str]:
-        """What is wrong with the sizes, one line each."""
-        negative = {k: v for k, v in vars(self).items() if v < 0}
-        lines = [f"{name} must be 0 or more questions, not {n}" for name, n in negative.items()]
-        if not negative and not any(vars(self).values()):
-            lines.append("all splits are empty. Give train, val, test or ood a size.")
-        return lines
-
-
-@dataclass(frozen=True)
 class Source:
     """Where a recipe's questions come from, and how its files are read.
 
     Attributes:
-        name: "synthaqa", `hub:…`, or a path.
+        name: one of `GENERATED`, `hub:…`, or a path.
         sizes, seed, workers: of generated data.
         form, audio_root: as in `readers.read_file`.
         overlap: one of `OVERLAP`.
@@ -75,27 +52,27 @@ class Source:
     @property
     def made(self) -> bool:
         """Whether it is generated or fetched, so that there is nothing to look at before."""
-        return self.name == SYNTHAQA or is_hub(self.name)
+        return self.name in GENERATED or is_hub(self.name)
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one line each; files are looked at by `read`."""
         found = []
         if self.overlap not in OVERLAP:
             found.append(unknown("overlap: no value", self.overlap, OVERLAP))
-        if self.name == SYNTHAQA:
+        if self.name in GENERATED:
             found += self.sizes.problems()
         return found + (hub_problems(self.name) if is_hub(self.name) else [])
 
     def folder(self) -> str | Path:
         """Where the question files are; made or fetched first if it is that kind of source."""
-        if self.name == SYNTHAQA:
-            return synthaqa(self.data_dir, self.sizes, self.seed, self.workers)
+        if self.name in GENERATED:
+            return generated(self.name, self.data_dir, self.sizes, self.seed, self.workers)
         return fetch(self.name, self.data_dir) if is_hub(self.name) else self.name
 
     def files(self) -> dict[str, Path]:
         """Split -> file; made or fetched first if need be, generated ones only if asked for."""
         found = find_splits(self.folder())
-        asked = vars(self.sizes) if self.name == SYNTHAQA else dict.fromkeys(found, 1)
+        asked = vars(self.sizes) if self.name in GENERATED else dict.fromkeys(found, 1)
         return {split: file for split, file in found.items() if asked[split]}
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Question]]:
@@ -106,31 +83,12 @@ class Source:
         """
         splits = read_splits(files, self.form, audio_root=self.audio_root)
         # Generated splits share no clip by construction.
-        looked_at = self.overlap != "allow" and self.name != SYNTHAQA
+        looked_at = self.overlap != "allow" and self.name not in GENERATED
         if problems := overlap_problems(splits) if looked_at else []:
             raise ProblemList(problems)
         if "train" in splits:
             splits["train"] = pool_of(splits["train"], self.pool, self.seed)
         return splits
-
-
-def synthaqa(data_dir: str | Path, sizes: Sizes, seed: int, workers: int = 0) -> Path:
-    """The folder of a SynthAQA of these sizes and seed, made if it is not there.
-
-    It is made under another name and renamed when whole, so a folder that exists is complete.
-    """
-    parts = "-".join(str(n) for n in vars(sizes).values())
-    folder = Path(data_dir) / f"{SYNTHAQA}-{parts}-seed{seed}-{_revision()}"
-    if folder.is_dir():
-        return folder
-    Path(data_dir).mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=data_dir, prefix=f".{folder.name}."))
-    try:
-        synth.make(unfinished, **vars(sizes), seed=seed, workers=workers)
-        _publish(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
 
 
 def find_splits(source: str | Path) -> dict[str, Path]:
@@ -145,7 +103,7 @@ def find_splits(source: str | Path) -> dict[str, Path]:
     if not place.is_dir():
         raise UserError(
             f"data: no file or folder {str(place)!r}. "
-            f"Give one, or {SYNTHAQA!r} for generated questions."
+            f"Give one, or one of {', '.join(GENERATED)} for generated questions."
         )
     found: dict[str, Path] = {}
     for split, names in FILES.items():
@@ -157,21 +115,3 @@ def find_splits(source: str | Path) -> dict[str, Path]:
         wanted = ", ".join(f"{names[0]}.json" for names in FILES.values())
         raise UserError(f"data: {place} holds no question file. One of {wanted} is needed.")
     return found
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    os.chmod(unfinished, 0o755)
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        # Another process finished the same data first: its bytes are these bytes.
-        if not folder.is_dir():
-            raise
-
-
-def _revision() -> str:
-    """Marks the generator: data made by other code is other data."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(synth.__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]

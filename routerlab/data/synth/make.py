@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -36,6 +36,9 @@ from routerlab.errors import UserError
 SPLITS = ("train", "val", "test", "test_ood")
 FULL = {"train": 1500, "val": 500, "test": 4000, "ood": 1000}
 MIN_TRAP_PAIRS = 100
+
+Job = TypeVar("Job")
+Made = TypeVar("Made")
 
 
 def make(
@@ -60,13 +63,7 @@ def make(
         UserError: a negative size, or a folder that cannot be written.
     """
     sizes = dict(zip(SPLITS, (train, val, test, ood), strict=True))
-    if min(sizes.values()) < 0 or seed < 0:
-        raise UserError(f"synthaqa: sizes and seed must be 0 or more; got {sizes}, seed {seed}.")
-    root = Path(folder)
-    try:
-        (root / "audio").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"synthaqa: cannot write to {root}: {error.strerror}.") from error
+    root = writable(folder, sizes, seed, "synthaqa")
     plans = [(split, i) for split in SPLITS for i in range(_clips(split, sizes[split]))]
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     truths: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
@@ -77,12 +74,29 @@ def make(
     files = {}
     for split in SPLITS:
         files[split] = root / f"{split}.json"
-        _write(files[split], rows[split])
-        _write(root / f"{split}-truth.json", truths[split])
+        write(files[split], rows[split])
+        write(root / f"{split}-truth.json", truths[split])
     return files
 
 
-def _write(path: Path, content: Any) -> None:
+def writable(folder: str | Path, sizes: Mapping[str, int], seed: int, what: str) -> Path:
+    """The folder, with a place for sounds in it.
+
+    Raises:
+        UserError: a negative size or seed, or a folder that cannot be written.
+    """
+    if min(sizes.values()) < 0 or seed < 0:
+        raise UserError(f"{what}: sizes and seed must be 0 or more; got {sizes}, seed {seed}.")
+    root = Path(folder)
+    try:
+        (root / "audio").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{what}: cannot write to {root}: {error.strerror}.") from error
+    return root
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     part.replace(path)
@@ -102,12 +116,17 @@ def _all(
     plans: list[tuple[str, int]], root: Path, seed: int, sizes: dict[str, int], workers: int
 ) -> Iterator[tuple[str, list[tuple[dict[str, Any], dict[str, Any]]]]]:
     jobs = [(split, i, str(root), seed, _pairs(split, sizes[split])) for split, i in plans]
+    yield from in_processes(_one, jobs, workers)
+
+
+def in_processes(make_one: Callable[[Job], Made], jobs: list[Job], workers: int) -> Iterator[Made]:
+    """What `make_one` gives for every job, in order; few jobs are not worth a process."""
     count = workers or os.cpu_count() or 1
     if count == 1 or len(jobs) < 64:
-        yield from map(_one, jobs)
+        yield from map(make_one, jobs)
         return
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_one, jobs, chunksize=32)
+        yield from pool.map(make_one, jobs, chunksize=32)
 
 
 def _one(
@@ -122,11 +141,11 @@ def _one(
     path = Path(root) / "audio" / f"{name}.wav"
     soundfile.write(path, item.samples, SAMPLE_RATE, subtype="PCM_16")
     if not trapped:
-        return split, [_row(name, name, split, item)]
+        return split, [row_of(name, name, split, item)]
     tool, text = trap(rng, item.family, item.question)
     bait = replace(item, question=text, kind="keyword_trap", wording=f"{item.wording}+trap")
     twin = replace(item, kind="keyword_twin")
-    rows = [_row(f"{name}-trap", name, split, bait), _row(f"{name}-twin", name, split, twin)]
+    rows = [row_of(f"{name}-trap", name, split, bait), row_of(f"{name}-twin", name, split, twin)]
     for row, truth in rows:
         truth |= {"pair": name, "trap": tool}
         row["pair"] = name
@@ -140,11 +159,11 @@ def _draw(rng: Generator, split: str, trapped: bool) -> Item:
     weights = np.array([WEIGHTS[f] for f in names])
     family = str(rng.choice(names, p=weights / weights.sum()))
     item = draw(rng, family, pool, lead=not trapped)
-    _check(item)
+    check(item)
     return item
 
 
-def _check(item: Item) -> None:
+def check(item: Item) -> None:
     """Options must differ under the strict match and, both ways, under the official one."""
     for i, one in enumerate(item.choices):
         for other in item.choices[i + 1 :]:
@@ -156,14 +175,17 @@ def _check(item: Item) -> None:
             assert told_apart, f"{item.family}: {one!r} and {other!r} are confusable"
 
 
-def _row(name: str, audio: str, split: str, item: Item) -> tuple[dict[str, Any], dict[str, Any]]:
+def row_of(
+    name: str, audio: str, split: str, item: Item, task: str = ""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A question's row, and its truth, which goes into another file."""
     row = {
         "id": name,
         "audio_id": f"./audio/{audio}.wav",
         "question": item.question,
         "choices": list(item.choices),
         "answer": item.answer,
-        "task": task_of(item.family),
+        "task": task or task_of(item.family),
         "category": item.family,
         "sub-category": item.kind,
         "difficulty": item.difficulty,

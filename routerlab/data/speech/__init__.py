@@ -1,0 +1,1 @@
+"""SpeechAQA: questions about rendered speech, made as SynthAQA is. See `families` and `make`."""
