@@ -18,7 +18,7 @@ from routerlab.data.module import RouterDataModule
 from routerlab.errors import UserError
 from routerlab.lightning_cli import run
 from routerlab.module import RouterModule
-from routerlab.routing import restore
+from routerlab.routing import restore, share_base
 from routerlab.types import DIRECT, Outcome, Question, QuestionBatch
 
 
@@ -47,6 +47,7 @@ def _answered(
     with data.oracle() as oracle:
         data.cards = tuple(oracle.cards)
         restore(model, data, asked.plan.checkpoint or None, trainer)
+        share_base(model.policy, data.reasoner)
         model.eval()
         with torch.no_grad():
             (row,) = model.policy.probabilities(QuestionBatch((question,), (data.clip(question),)))

@@ -94,7 +94,7 @@ class RouterModule(LightningModule):
                 "exclude each other. Set one of them to 1.",
             ),
         ]
-        return [line for wrong, line in checks if wrong]
+        return [line for wrong, line in checks if wrong] + self.policy.problems()
 
     # --- before training ----------------------------------------------------------------------
 

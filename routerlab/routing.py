@@ -56,9 +56,12 @@ def prompted(policy: Any, datamodule: RouterDataModule, split: str) -> Probabili
         return _gathered(ask, policy, datamodule, split)
 
 
+_SEEN = ("dtype", "audio", "max_seconds", "quantize")
+
+
 def _of_prompted(policy: Any) -> str:
     """Digest of all but question and clip that an untrained router's choice depends on."""
-    settings = {name: policy.settings[name] for name in ("dtype", "audio", "max_seconds")}
+    settings = {name: policy.settings[name] for name in _SEEN}
     return digest(
         {
             "fact": "prompted",
@@ -106,6 +109,16 @@ def device_of(policy: Any, trainer: Trainer | None = None) -> torch.device:
     if wanted == AUTO and trainer is not None:
         return trainer.strategy.root_device
     return present(resolve(wanted))
+
+
+def share_base(policy: Any, reasoner: Any) -> None:
+    """Let the reasoner answer with the router's copy of the weights, if it is set to.
+
+    Raises:
+        UserError: it is set to, and stands on another base.
+    """
+    if getattr(reasoner, "share_base", False):
+        reasoner.borrow(policy.lalm, policy.plainly)
 
 
 def words_only(

@@ -25,7 +25,7 @@ from routerlab.errors import UserError, unknown
 from routerlab.oracle.records import is_lasting
 from routerlab.reasoners.base import ReasonRequest, Reply
 from routerlab.resuming import digest, go_on
-from routerlab.routing import best_actions, restore, route
+from routerlab.routing import best_actions, restore, route, share_base
 from routerlab.types import DIRECT, Answer, Observation, Question
 
 Stage = Literal["route", "observe", "reason"]
@@ -83,6 +83,7 @@ def _routed(
 ) -> list[dict[str, Any]]:
     """The router's choice for every question."""
     restore(model, datamodule, ckpt_path, trainer)
+    share_base(model.policy, datamodule.reasoner)
     probabilities = route(model.policy, datamodule, split)
     names = datamodule.actions
     return [

@@ -61,15 +61,16 @@ LEDGER: dict[Callable[..., Any], Ledger] = {
     load_clip: Ledger("path sample_rate max_seconds", ""),
     # lalm and revision enter through the hash of the model's files
     TransformersReasoner: Ledger(
-        "lalm revision dtype device protocol length prior system max_seconds max_new_tokens audio",
-        "batch_size",
+        "lalm revision dtype device protocol length prior system max_seconds max_new_tokens audio "
+        "wording quantize",
+        "batch_size max_tokens share_base without",
     ),
     ToolPool: Ledger("specs", "trusted workers timeout_s memory_mb"),
     Cache: Ledger("", "folder part network"),
     Oracle: Ledger(
         "pool reasoner load", "cache batch_size max_error_rate retries progress"
     ),
-    Oracle.fill: Ledger("questions actions replicate", ""),
+    Oracle.fill: Ledger("questions actions replicate", "of"),
 }  # fmt: skip
 
 
@@ -259,7 +260,14 @@ def model(tmp_path: Path) -> Path:
         ({}, {"max_seconds": 10.0}, True),
         ({}, {"audio": "off"}, True),
         ({"protocol": "generate"}, {"max_new_tokens": 8}, True),
+        ({}, {"system": None}, True),
+        ({}, {"wording": "letters"}, True),
+        ({}, {"quantize": "4bit"}, True),
+        ({}, {"max_seconds": 40.0}, False),  # beyond the front end's 30 s it is those
         ({}, {"batch_size": 3}, False),
+        ({}, {"max_tokens": 99}, False),
+        ({}, {"share_base": True}, False),
+        ({}, {"without": ("prefix",)}, False),
         ({}, {"max_new_tokens": 8}, False),  # likelihood generates nothing
         ({"protocol": "generate"}, {"length": "sum"}, False),
     ],
@@ -272,12 +280,15 @@ def test_the_reasoners_settings(
     assert (digest(before) != digest(after)) == differs
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "preprocessor_config.json", "chat_template.jinja"],
+)
 def test_the_models_files_count_by_content_not_by_place(
     model: Path, tmp_path: Path, name: str
 ) -> None:
     copy = Path(shutil.copytree(model, tmp_path / "copy"))
     before = TransformersReasoner(str(model)).identity()
     assert TransformersReasoner(str(copy)).identity() == before
-    (copy / name).write_text("something else")
+    (copy / name).write_text('{"something": "else"}')
     assert TransformersReasoner(str(copy)).identity() != before

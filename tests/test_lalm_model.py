@@ -10,14 +10,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from tiny import CORPUS, SIZES, tiny_folder, tone
-from transformers import (
-    Qwen2AudioConfig,
-    Qwen2AudioForConditionalGeneration,
-    WhisperFeatureExtractor,
-)
+from tiny import tiny_folder, tone
 
-from routerlab.embedded.build import train_tokenizer
 from routerlab.errors import UserError
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.checkpoint import fingerprint
@@ -67,47 +61,6 @@ def test_a_full_omni_checkpoint_gives_its_thinker(lalm: LALM, folder: str, tmp_p
     assert other.fingerprint != lalm.fingerprint
 
 
-@torch.no_grad()
-def test_qwen2_audio_equals_its_plain_call(tmp_path: Path) -> None:
-    tokenizer = train_tokenizer(CORPUS, SIZES.pieces)
-    text = {
-        "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 32,
-        "num_hidden_layers": 2, "intermediate_size": 48, "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 2048, "pad_token_id": 0,
-    }  # fmt: skip
-    audio = {
-        "model_type": "qwen2_audio_encoder", "num_mel_bins": 16, "d_model": 32, "encoder_layers": 1,
-        "encoder_attention_heads": 2, "encoder_ffn_dim": 48, "max_source_positions": 200,
-    }  # fmt: skip
-    slot = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
-    config = Qwen2AudioConfig(text_config=text, audio_config=audio, audio_token_index=slot)
-    Qwen2AudioForConditionalGeneration(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    WhisperFeatureExtractor(feature_size=16, chunk_length=4).save_pretrained(tmp_path)
-
-    lalm = LALM.load(str(tmp_path))
-    clips = [tone(1.0), tone(2.5, 300.0)]
-    features = lalm.audio_features(clips)
-    mel, frames = lalm.log_mel(clips)
-    option = lalm.text_ids(" C4")
-    for i, clip in enumerate(clips):
-        prompt = lalm.chat("", [AUDIO, "Which note?"], cue="answer:").ids([len(features[i])])
-        assert lalm.tokenizer.decode(prompt).startswith("<|im_start|>user\nAudio 1: <|audio_bos|>")
-        row = torch.tensor([[*prompt, *option]])
-        inside = (torch.arange(mel.shape[2]) < frames[i])[None].long()
-        logits = lalm.model(
-            input_ids=row,
-            attention_mask=torch.ones_like(row),
-            input_features=mel[i : i + 1],
-            feature_attention_mask=inside,
-        ).logits[0, len(prompt) - 1 : -1]
-        want = logits.log_softmax(-1)[range(len(option)), option].sum()
-        heard = lalm.audio_features([clip])
-        got = score_options(lalm, prompt[:-3], [prompt[-3:]], [option], heard)[0, 0, 0]
-        torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
-
-
 def test_unknown_family_and_missing_parts_are_named(folder: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder './nowhere'"):
         LALM.load("./nowhere")
@@ -149,7 +102,7 @@ def test_front_end_equals_the_processors_padding(lalm: LALM) -> None:
 def test_same_clip_is_heard_once_and_sound_is_bounded(lalm: LALM, folder: str) -> None:
     one, other = tone(1.0), tone(1.5)
     features = lalm.audio_features([one, other, one])
-    assert lalm.tower_passes == 2
+    assert lalm.counted.tower_passes == 2
     assert [len(f) for f in features] == [25, 37, 25]
     assert lalm.audio_features([]) == []
     short = LALM.load(folder, max_seconds=1.0)

@@ -74,12 +74,12 @@ def test_single_equals_batch(lalm: LALM) -> None:
 
 @torch.no_grad()
 def test_counters_are_exact(lalm: LALM) -> None:
-    before = (lalm.tower_passes, lalm.prefix_tokens, lalm.suffix_tokens)
+    before = (lalm.counted.tower_passes, lalm.counted.prefix_tokens, lalm.counted.suffix_tokens)
     asked = item(lalm, tone(1.1), "Which note?", ("C4", "Eb4"))
     score_batch(lalm, [asked, asked])
     inner = sum(len(o) - 1 for o in asked.options)
     suffix = sum(len(s) + inner for s in asked.suffixes)
-    after = (lalm.tower_passes, lalm.prefix_tokens, lalm.suffix_tokens)
+    after = (lalm.counted.tower_passes, lalm.counted.prefix_tokens, lalm.counted.suffix_tokens)
     assert [b - a for a, b in zip(before, after, strict=True)] == [
         1,
         2 * len(asked.prefix),

@@ -120,7 +120,7 @@ def test_a_clip_is_heard_once(folder: str) -> None:
         policy.configure(toy.CARDS)
         first = policy(asked)
         assert torch.equal(policy(asked), first)
-        assert policy._lalm.tower_passes == passes
+        assert policy._lalm.counted.tower_passes == passes
 
 
 def test_the_deaf_control_hears_nothing_and_the_router_does(folder: str) -> None:

@@ -1,8 +1,8 @@
 """Text into token ids in a model's chat format, with slots for sound. Knows nothing of tensors.
 
 Data text (a question, an option, a tool's output, a card) goes through a tokenizer from which every
-added token was taken away, so `<|im_start|>` or `<|AUDIO|>` inside it are ordinary characters. The
-control tokens of a prompt are put in by id, here and nowhere else.
+added token was taken away, so `<|im_start|>` or `<|AUDIO|>` inside it are ordinary characters.
+Control tokens come from the format's own texts (`routerlab.lalm.template`), here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenizers import Tokenizer
 
 from routerlab.errors import UserError
+from routerlab.lalm.template import Format, chatml
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -72,63 +73,71 @@ class Prompt:
 
 
 class Chat:
-    """The chat format that Qwen's audio models share (ChatML), over one tokenizer.
+    """A chat format over one tokenizer.
 
     A system turn, when there is one; one user turn made of pieces; the assistant's opening.
 
     Args:
         tokenizer: a fast one, with Qwen's control tokens.
         around: text before and after each clip's marks, `{n}` being the clip's number from 1.
+        form: the checkpoint's own format; Qwen's (ChatML) with `around` if None.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, around: tuple[str, str] = ("", "")
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        around: tuple[str, str] = ("", ""),
+        form: Format | None = None,
     ) -> None:
         self.special = _special(tokenizer)
+        self.form = form or chatml(around)
         self._plain = _without_added_tokens(tokenizer)
-        self._around = around
+        self._tokenizer = tokenizer
+        self._marks: dict[str, list[int]] = {}
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of data text; never a control token, whatever the text holds."""
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
 
-    def opening(self, system: str = "") -> list[int]:
-        """The system turn (left out when empty) and the start of the user's turn."""
-        return [*(self._turn("system", system) if system else []), *self._open("user")]
+    def opening(self, system: str | None = "") -> list[int]:
+        """The system turn and the start of the user's turn.
+
+        Args:
+            system: its text; no such turn when empty; the template's own, if it has one, when None.
+        """
+        if not system:
+            return self._fixed(self.form.unasked if system is None else self.form.bare)
+        before, after = self.form.system
+        return [*self._fixed(before), *self.text_ids(system), *self._fixed(after)]
 
     def closing(self, cue: str = "") -> list[int]:
         """The end of the user's turn and the start of the assistant's, with what it begins by."""
-        return [self.special.end, *self.text_ids("\n"), *self._open("assistant"), *self._cue(cue)]
+        return [*self._fixed(self.form.closing), *(self.text_ids(cue) if cue else [])]
 
-    def user(self, pieces: Sequence[Piece], system: str = "") -> Prompt:
+    def user(self, pieces: Sequence[Piece], system: str | None = "") -> Prompt:
         """System turn and an open user turn holding `pieces`; a prefix to be continued."""
         texts = [self.opening(system)]
-        before, after = self._around
+        before, after = self.form.clip
         for piece in pieces:
             if isinstance(piece, str):
                 texts[-1] += self.text_ids(piece)
             else:
-                named = self.text_ids(before.format(n=len(texts)))
-                texts[-1] += [*named, self.special.audio_start]
-                texts.append([self.special.audio_end, *self.text_ids(after)])
+                texts[-1] += self._fixed(before.replace("{n}", str(len(texts))))
+                texts.append(self._fixed(after))
         return Prompt(tuple(tuple(text) for text in texts), self.special.audio)
 
-    def chat(self, system: str, pieces: Sequence[Piece], *, cue: str = "") -> Prompt:
+    def chat(self, system: str | None, pieces: Sequence[Piece], *, cue: str = "") -> Prompt:
         """A whole prompt, up to where the assistant goes on after `cue`."""
         prompt = self.user(pieces, system)
         *head, last = prompt.texts
         return Prompt((*head, (*last, *self.closing(cue))), prompt.slot)
 
-    def _open(self, role: str) -> list[int]:
-        return [self.special.start, *self.text_ids(f"{role}\n")]
-
-    def _turn(self, role: str, text: str) -> list[int]:
-        end = [self.special.end, *self.text_ids("\n")]
-        return [*self._open(role), *self.text_ids(text), *end]
-
-    def _cue(self, cue: str) -> list[int]:
-        return self.text_ids(cue) if cue else []
+    def _fixed(self, text: str) -> list[int]:
+        """Ids of a text of the format, in which control tokens are control tokens; a new list."""
+        if text not in self._marks:
+            self._marks[text] = self._tokenizer.encode(text, add_special_tokens=False)
+        return list(self._marks[text])
 
 
 def _without_added_tokens(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

@@ -21,7 +21,7 @@ EMBEDDED = "embedded"
 SHIPPED = {EMBEDDED: "lalm", "embedded_qwen2audio": "lalm_qwen2audio"}
 """Name of a model that ships -> its folder in `routerlab.embedded`."""
 
-# What changes an answer: weights, sizes, tokenizer, front end. Not the model card or the licence.
+# What changes an answer: weights, sizes, tokenizer, chat format, front end. Not the model card.
 _RELEVANT = (
     "config.json",
     "tokenizer.json",
@@ -32,6 +32,8 @@ _RELEVANT = (
     "special_tokens_map.json",
     "preprocessor_config.json",
     "processor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
 )
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
@@ -56,8 +58,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def seconds_limit(folder: Path) -> float:
+    """Seconds of sound that the model's front end takes; Whisper's 30 where nothing is said.
+
+    >>> seconds_limit(locate("embedded"))
+    30.0
+    """
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (folder / name).is_file():
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            found = found.get("feature_extractor", found)
+            if "chunk_length" in found:
+                return float(found["chunk_length"])
+    return 30.0
+
+
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over weights, configuration, tokenizer and front-end settings, by content."""
+    """SHA-256 over weights, configuration, tokenizer, chat format and front end, by content."""
     total = hashlib.sha256()
     for file in sorted([*folder.glob("*.safetensors"), *(folder / name for name in _RELEVANT)]):
         if file.is_file():

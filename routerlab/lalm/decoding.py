@@ -22,9 +22,13 @@ class DecodeItem:
 
 
 def decode_batch(
-    lalm: LALM, items: Sequence[DecodeItem], max_new_tokens: int
+    lalm: LALM, items: Sequence[DecodeItem], max_new_tokens: int, *, buckets: bool = True
 ) -> list[list[list[int]]]:
-    """New tokens for each item and suffix, without the end token; at most `max_new_tokens`."""
+    """New tokens for each item and suffix, without the end token; at most `max_new_tokens`.
+
+    Args:
+        buckets: False takes rows as they come.
+    """
     rows = [
         Row(i, suffix, [0] * len(suffix), range(len(suffix)))
         for i, item in enumerate(items)
@@ -33,7 +37,7 @@ def decode_batch(
     prefixes = run_prefixes(lalm, [i.prefix for i in items], [i.features for i in items])
     found: dict[int, list[int]] = {}
     with torch.no_grad():
-        for done in run_rows(lalm, prefixes, rows):
+        for done in run_rows(lalm, prefixes, rows, buckets=buckets):
             found |= zip(done.index, _continue(lalm, done, max_new_tokens), strict=True)
     ordered = iter(found[i] for i in range(len(rows)))
     return [[next(ordered) for _ in item.suffixes] for item in items]
@@ -50,6 +54,7 @@ def _continue(lalm: LALM, done: Pass, max_new_tokens: int) -> list[list[int]]:
         hidden = lalm.forward(
             lalm.embed(token[:, None], ()), visible[:, None, None], position[:, None], done.cache
         )
+        lalm.counted.written_tokens += len(token)
         token, position = lalm.logits(hidden[:, -1]).argmax(-1), position + 1
         tokens.append(token)
         ended |= torch.isin(token, stops)

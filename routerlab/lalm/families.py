@@ -32,8 +32,12 @@ class Family(ABC):
     whole_window: ClassVar[bool]
 
     @abstractmethod
-    def load(self, folder: Path, dtype: torch.dtype) -> nn.Module:
-        """The model in eval mode on the CPU, without parts that neither hear nor read."""
+    def load(self, folder: Path, dtype: torch.dtype, **how: Any) -> nn.Module:
+        """The model in eval mode on the CPU, without parts that neither hear nor read.
+
+        Args:
+            how: more arguments of `from_pretrained`; they may name another device.
+        """
 
     @abstractmethod
     def tower(self, model: Any, mel: Tensor, frames: Tensor) -> Tensor:
@@ -73,11 +77,11 @@ class QwenOmniThinker(Family):
     around = ("", "")
     whole_window = False
 
-    def load(self, folder: Path, dtype: torch.dtype) -> nn.Module:
+    def load(self, folder: Path, dtype: torch.dtype, **how: Any) -> nn.Module:
         """The thinker; talker weights are not read, the vision tower is let go."""
         from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-        model = _read(Qwen2_5OmniThinkerForConditionalGeneration, folder, dtype)
+        model = _read(Qwen2_5OmniThinkerForConditionalGeneration, folder, dtype, **how)
         del model.model.visual
         return model  # type: ignore[no-any-return]
 
@@ -105,11 +109,11 @@ class Qwen2Audio(Family):
     around = ("Audio {n}: ", "\n")
     whole_window = True
 
-    def load(self, folder: Path, dtype: torch.dtype) -> nn.Module:
+    def load(self, folder: Path, dtype: torch.dtype, **how: Any) -> nn.Module:
         """The whole model: it has no other parts."""
         from transformers import Qwen2AudioForConditionalGeneration
 
-        model: nn.Module = _read(Qwen2AudioForConditionalGeneration, folder, dtype)
+        model: nn.Module = _read(Qwen2AudioForConditionalGeneration, folder, dtype, **how)
         return model
 
     def tower(self, model: Any, mel: Tensor, frames: Tensor) -> Tensor:
@@ -148,7 +152,7 @@ def family_of(config: Mapping[str, Any], given: str) -> Family:
     )
 
 
-def _read(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+def _read(kind: Any, folder: Path, dtype: torch.dtype, **how: Any) -> Any:
     """`from_pretrained` without network, code or pickles; sliding-window attention is refused."""
     model = kind.from_pretrained(
         folder,
@@ -156,6 +160,7 @@ def _read(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         attn_implementation="sdpa",
         use_safetensors=True,
         local_files_only=True,
+        **how,
     )
     layers = set(model.config.get_text_config().layer_types or ())
     if not layers <= {"full_attention"}:

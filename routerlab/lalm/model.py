@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -21,8 +22,12 @@ from torch.nn.functional import linear
 from routerlab.errors import UserError
 from routerlab.lalm.chat import Chat, Piece, Prompt, Special
 from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate, read_config
+from routerlab.lalm.counts import Counted
 from routerlab.lalm.device import present
 from routerlab.lalm.families import Family, family_of, slots
+from routerlab.lalm.quant import Quantize, four_bit
+from routerlab.lalm.room import Room, room_for
+from routerlab.lalm.template import format_of, read_template
 from routerlab.types import Clip
 
 if TYPE_CHECKING:
@@ -47,10 +52,9 @@ class LALM:
         model: the Hugging Face model, in eval mode. Replace its parts (LoRA) in place, or put a
             `PeftModel` around it here: both are understood.
         chat_format: text and control tokens into ids.
-        max_seconds: sound beyond this is not heard.
-        tower_passes: clips that went through the audio tower so far.
-        prefix_tokens: real (unpadded) tokens run as shared prefixes by `routerlab.lalm.scoring`.
-        suffix_tokens: real tokens run after them.
+        max_seconds: sound beyond this is not heard; never more than the front end takes.
+        quantize: how the text model's weights are held.
+        counted: what was computed so far.
     """
 
     def __init__(
@@ -61,11 +65,16 @@ class LALM:
         family: Family,
         folder: Path,
         max_seconds: float | None = None,
+        max_tokens: int | None = None,
+        quantize: Quantize = "none",
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.chat_format = Chat(tokenizer, family.around)
-        self.tower_passes = self.prefix_tokens = self.suffix_tokens = 0
+        form = format_of(tokenizer, read_template(folder), family.around, str(folder))
+        self.chat_format = Chat(tokenizer, form=form)
+        self.quantize = quantize
+        self.counted = Counted()
+        self._max_tokens = max_tokens
         self._extractor = extractor
         self._family = family
         self._folder = folder
@@ -81,8 +90,14 @@ class LALM:
         dtype: DType = "float32",
         device: str = "cpu",
         max_seconds: float | None = None,
+        max_tokens: int | None = None,
+        quantize: Quantize = "none",
     ) -> LALM:
         """Load "embedded", a folder or a hub id by the ordinary `from_pretrained` path.
+
+        Args:
+            max_tokens: in one pass (see `routerlab.lalm.room`); sized to the memory if None.
+            quantize: "4bit" needs a CUDA device and bitsandbytes.
 
         Raises:
             UserError: no such model or device, an unknown family, weights that are not safetensors.
@@ -92,17 +107,36 @@ class LALM:
         place = present(torch.device(device))
         folder = locate(path, revision)
         family = family_of(read_config(folder), path)
+        width: torch.dtype = getattr(torch, dtype)
+        how = {} if quantize == "none" else four_bit(place, width)
         with _quiet(folder):
-            model = family.load(folder, getattr(torch, dtype)).to(device=place)
+            model = family.load(folder, width, **how)
+        # Weights in four bits are made on the GPU and stay there.
+        model = model if how else model.to(device=place)
         model.requires_grad_(False)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        return cls(model, tokenizer, extractor, family, folder, max_seconds)
+        return cls(model, tokenizer, extractor, family, folder, max_seconds, max_tokens, quantize)
+
+    def lent(self, max_seconds: float | None = None, max_tokens: int | None = None) -> LALM:
+        """The same weights for another user, with limits and counts of its own."""
+        other = copy(self)
+        limit = self._extractor.n_samples / self._extractor.sampling_rate
+        other.max_seconds = min(limit, max_seconds or limit)
+        other._max_tokens, other.counted = max_tokens, Counted()
+        other.__dict__.pop("room", None)
+        return other
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the files that the model was loaded from."""
         return fingerprint(self._folder)
+
+    @cached_property
+    def room(self) -> Room:
+        """How much to run at once; a GPU's memory is looked at on first use."""
+        text = self.base.config.get_text_config()
+        return room_for(text, self.device, self.dtype.itemsize, self._max_tokens)
 
     @property
     def special(self) -> Special:
@@ -147,7 +181,7 @@ class LALM:
         """Ids of data text; never a control token (see `routerlab.lalm.chat`)."""
         return self.chat_format.text_ids(text)
 
-    def chat(self, system: str, pieces: Sequence[Piece], *, cue: str = "") -> Prompt:
+    def chat(self, system: str | None, pieces: Sequence[Piece], *, cue: str = "") -> Prompt:
         """A whole prompt in the model's chat format, up to where the assistant goes on."""
         return self.chat_format.chat(system, pieces, cue=cue)
 
@@ -159,7 +193,7 @@ class LALM:
             return []
         mel, frames = self.log_mel(unique)
         row = self._family.tower(self.base, mel.to(self.device, self.dtype), frames.to(self.device))
-        self.tower_passes += len(unique)
+        self.counted.tower_passes += len(unique)
         parts = torch.split(row, [slots(n) for n in frames.tolist()])
         heard = dict(zip((clip.fingerprint for clip in unique), parts, strict=True))
         return [heard[clip.fingerprint] for clip in clips]

@@ -64,21 +64,29 @@ def score_options(
     return score_batch(lalm, [ScoreItem(prefix, features, suffixes, options)])[0]
 
 
-def score_batch(lalm: LALM, items: Sequence[ScoreItem]) -> list[Tensor]:
-    """`score_options` of several questions, prefixes in one pass: [K+1, C, 2] each."""
-    asked = [each for i, item in enumerate(items) for each in _packed(i, item)]
+def score_batch(
+    lalm: LALM, items: Sequence[ScoreItem], *, branches: bool = True, buckets: bool = True
+) -> list[Tensor]:
+    """`score_options` of several questions, prefixes in one pass: [K+1, C, 2] each.
+
+    Args:
+        branches: False gives each option a row of its own, with the suffix again before it.
+        buckets: False takes rows as they come.
+    """
+    asked = [each for i, item in enumerate(items) for each in _packed(i, item, branches)]
     prefixes = run_prefixes(lalm, [i.prefix for i in items], [i.features for i in items])
     scores: dict[int, Tensor] = {}
-    for done in run_rows(lalm, prefixes, [each.row for each in asked]):
+    for done in run_rows(lalm, prefixes, [each.row for each in asked], buckets=buckets):
         chosen = [asked[i] for i in done.index]
         scores |= zip(done.index, _log_probs(lalm, done.hidden, chosen), strict=True)
-    return _by_item((scores[i] for i in range(len(asked))), items)
+    return _by_item((scores[i] for i in range(len(asked))), items, branches)
 
 
-def _packed(owner: int, item: ScoreItem) -> list[_Asked]:
+def _packed(owner: int, item: ScoreItem, branches: bool) -> list[_Asked]:
     if not item.options or not all(item.options) or not item.suffixes or not all(item.suffixes):
         raise ValueError("a question needs suffixes and options, none of them empty")
-    return [_pack(owner, suffix, item.options) for suffix in item.suffixes]
+    together = [item.options] if branches else [[option] for option in item.options]
+    return [_pack(owner, suffix, options) for suffix in item.suffixes for options in together]
 
 
 def _pack(owner: int, suffix: Sequence[int], options: Sequence[Sequence[int]]) -> _Asked:
@@ -117,12 +125,14 @@ def _log_probs(lalm: LALM, hidden: Tensor, asked: Sequence[_Asked]) -> list[Tens
     return list(torch.split(scores, [len(each.targets) for each in asked]))
 
 
-def _by_item(rows: Iterator[Tensor], items: Sequence[ScoreItem]) -> list[Tensor]:
+def _by_item(rows: Iterator[Tensor], items: Sequence[ScoreItem], branches: bool) -> list[Tensor]:
     out = []
     for item in items:
         counts = [len(option) for option in item.options]
         option = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        scores = torch.stack([next(rows) for _ in item.suffixes])
+        each = 1 if branches else len(counts)
+        parts = [torch.cat([next(rows) for _ in range(each)]) for _ in item.suffixes]
+        scores = torch.stack(parts)
         total = scores.new_zeros(len(scores), len(counts))
         total = total.index_add(1, option.to(scores.device), scores)
         out.append(torch.stack([total, total.new_tensor(counts).expand_as(total)], dim=-1))

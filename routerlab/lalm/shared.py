@@ -17,10 +17,6 @@ from routerlab.lalm.model import LALM, expand_cache
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
-# Padded tokens in one pass over rows. Small batches stay in a CPU's caches; GPUs want large ones.
-_TOKENS_CPU, _TOKENS_GPU = 2_048, 16_384
-# Copies of a prefix's positions held at once: 57 KiB each for a 7B model in bfloat16.
-_POSITIONS = 65_536
 # A group of rows ends where padding would grow beyond this share of its real tokens.
 _MOST_PADDING = 0.15
 
@@ -81,15 +77,28 @@ def run_prefixes(
     ids, mask = lalm.pad_left(prefixes)
     cache = lalm.new_cache()
     lalm.forward(lalm.embed(ids, [f for each in features for f in each]), mask, cache=cache)
-    lalm.prefix_tokens += sum(len(prefix) for prefix in prefixes)
+    real = sum(len(prefix) for prefix in prefixes)
+    lalm.counted.prefix_tokens += real
+    lalm.counted.padding_tokens += ids.numel() - real
     return Prefixes(cache, mask)
 
 
-def run_rows(lalm: LALM, prefixes: Prefixes, rows: Sequence[Row]) -> Iterator[Pass]:
-    """Passes over all rows, each row in one of them, rows of like length together."""
-    limit = _TOKENS_CPU if lalm.device.type == "cpu" else _TOKENS_GPU
-    most = max(1, _POSITIONS // prefixes.mask.shape[1])
-    for index in groups([len(row.ids) for row in rows], limit, most):
+def run_rows(
+    lalm: LALM, prefixes: Prefixes, rows: Sequence[Row], *, buckets: bool = True
+) -> Iterator[Pass]:
+    """Passes over all rows, each row in one of them, rows of like length together.
+
+    Args:
+        buckets: False takes the rows as they come.
+    """
+    most = max(1, lalm.room.positions // prefixes.mask.shape[1])
+    lengths = [len(row.ids) for row in rows]
+    if buckets:
+        found = groups(lengths, lalm.room.rows, most)
+    else:
+        size = max(1, min(most, lalm.room.rows // max(lengths)))
+        found = (list(range(len(rows))[i : i + size]) for i in range(0, len(rows), size))
+    for index in found:
         yield _run(lalm, prefixes, [rows[i] for i in index], index)
 
 
@@ -129,7 +138,9 @@ def _run(lalm: LALM, prefixes: Prefixes, rows: Sequence[Row], index: list[int]) 
     cache = expand_cache(prefixes.cache, owners)
     mask = _tree(segment, before.bool())
     hidden = lalm.forward(lalm.embed(ids, ()), mask, position + start, cache)
-    lalm.suffix_tokens += sum(len(row.ids) for row in rows)
+    count = sum(len(row.ids) for row in rows)
+    lalm.counted.suffix_tokens += count
+    lalm.counted.padding_tokens += ids.numel() - count
     visible = torch.cat([before, real], dim=1).bool()
     return Pass(index, hidden, visible, cache, (position + start).max(1).values + 1)
 

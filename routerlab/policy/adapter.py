@@ -37,6 +37,7 @@ class RouterRecord:
         cards: one an action, direct's own first.
         labels: one an action, in label order.
         centre: what is taken off each label's logit, one a label.
+        seconds_kept: of a clip; what is longer was cut. None in older files.
     """
 
     settings: dict[str, Any]
@@ -44,6 +45,7 @@ class RouterRecord:
     cards: tuple[ToolCard, ...]
     labels: tuple[str, ...]
     centre: tuple[float, ...]
+    seconds_kept: float | None = None
     prompt_version: str = field(default=PROMPT_VERSION)
 
     def write(self, folder: Path) -> None:
@@ -72,6 +74,7 @@ class RouterRecord:
             cards=tuple(ToolCard(**card) for card in raw["cards"]),
             labels=tuple(raw["labels"]),
             centre=tuple(raw["centre"]),
+            seconds_kept=raw.get("seconds_kept"),
         )
 
 

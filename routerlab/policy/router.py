@@ -11,6 +11,7 @@ rewards, outcomes, objectives or optimizers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from routerlab.errors import UserError
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.device import AUTO, present, resolve
 from routerlab.lalm.model import LALM, DType
+from routerlab.lalm.quant import Quantize, missing
 from routerlab.policy import adapter
 from routerlab.policy.decoder import read_ends
 from routerlab.policy.frozen import FrozenLayers
@@ -55,11 +57,11 @@ class RouterPolicy(nn.Module):
         cache_audio: keep each clip's features, by fingerprint.
         dtype: of the LALM; the adapter is float32 whatever this is.
         max_seconds: sound beyond this is not heard; None leaves it to the LALM.
-        gradient_checkpointing: compute the layers' activations again in the backward pass and do
-            not keep them: the same gradients, about a third more time, far less memory.
+        gradient_checkpointing: compute activations again in the backward pass and do not keep
+            them: the same gradients, about a third more time, far less memory.
+        quantize: "4bit" holds the LALM in four bits (needs a CUDA device and the extra `quant`).
         device: where it answers outside training: auto, cpu, cuda or cuda:N; "auto" follows the
-            Trainer where there is one, and takes a GPU where there is one. Training itself is
-            always where the Trainer says.
+            Trainer, else takes a GPU where there is one. Training is where the Trainer says.
     """
 
     centre: Tensor
@@ -80,6 +82,7 @@ class RouterPolicy(nn.Module):
         dtype: DType = "float32",
         max_seconds: float | None = None,
         gradient_checkpointing: bool = False,
+        quantize: Quantize = "none",
         device: str = AUTO,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in _SETTINGS}
@@ -95,6 +98,14 @@ class RouterPolicy(nn.Module):
         self._heard: dict[str, Tensor] = {}
         self._below = FrozenLayers()
         self._asked: dict[tuple[str, tuple[str, ...]], tuple[int, ...]] = {}
+
+    def problems(self) -> list[str]:
+        """What its settings need and this machine has not, one line each."""
+        try:
+            place = present(resolve(self.settings["device"]))
+        except UserError as error:
+            return [str(error)]
+        return missing(self.settings["quantize"], place)
 
     # --- before the first forward -------------------------------------------------------------
 
@@ -154,8 +165,12 @@ class RouterPolicy(nn.Module):
     @torch.no_grad()
     def reference(self, batch: QuestionBatch, order: Sequence[int] | None = None) -> Tensor:
         """`forward` with the adapter off: the policy before training (embeddings too)."""
-        with self._model.disable_adapter():
+        with self.plainly():
             return self(batch, order)  # type: ignore[no-any-return]
+
+    def plainly(self) -> AbstractContextManager[None]:
+        """For a while, the LALM as it came: adapter off."""
+        return self._model.disable_adapter()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def prompted(self, batch: QuestionBatch, rotations: int | None = None) -> Tensor:
@@ -235,6 +250,7 @@ class RouterPolicy(nn.Module):
             cards=self.cards,
             labels=self.labels,
             centre=adapter.as_tuple(self.centre),
+            seconds_kept=self._lalm.max_seconds,
         )
         adapter.save_adapter(self._model, Path(folder), record)
 
@@ -269,6 +285,9 @@ class RouterPolicy(nn.Module):
             revision=given["revision"],
             dtype=given["dtype"],
             max_seconds=given["max_seconds"],
+            quantize=given["quantize"],
+            # A Trainer moves the weights to its device; those in four bits are made on a GPU.
+            device="cpu" if given["quantize"] == "none" else str(resolve(given["device"])),
         )
         self.lalm.model = self.model = adapter.inject_lora(
             self.lalm.model,

@@ -6,6 +6,7 @@ these. Anything that satisfies `Reasoner` will do; nothing here imports torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -47,3 +48,12 @@ class Reasoner(Protocol):
     def close(self) -> None:
         """Let go of weights, files and connections; may be called twice."""
         ...
+
+
+def cut_seconds(reasoner: Reasoner, clip: Clip) -> float:
+    """How much of a clip's end goes unheard: cut when it was loaded, and by the reasoner's limit.
+
+    A reasoner with a limit of its own says so in an attribute `seconds_kept`.
+    """
+    kept = float(getattr(reasoner, "seconds_kept", math.inf))
+    return clip.cut_seconds + max(0.0, clip.seconds - kept)

@@ -9,8 +9,12 @@ the embedded LALM and all inference use these functions, so both see the same pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from types import MappingProxyType
 
+from routerlab.errors import UserError
 from routerlab.types import Observation
 
 PROMPT_VERSION = 1
@@ -61,3 +65,74 @@ def option_text(choice: str) -> str:
     'answer: Eb minor'
     """
     return f" {one_line(choice)}"
+
+
+# --- other wordings of a multiple-choice question ----------------------------------------------
+
+
+def letter(place: int) -> str:
+    """The letter of an option, by its place from 0."""
+    if place >= len(ascii_uppercase):
+        raise UserError(
+            f"reasoner: option {place + 1} has no letter. Allowed: {len(ascii_uppercase)} options "
+            "in the wording 'letters'. Use the wording 'plain' or 'text'."
+        )
+    return ascii_uppercase[place]
+
+
+def listed_question(question: str, choices: Sequence[str]) -> str:
+    """As R1-AQA asks Qwen2-Audio (https://github.com/xiaomi-research/r1-aqa): options as texts.
+
+    >>> listed_question("Which note?", ["C4", "Eb4"])[12:71]
+    "Please choose the answer from the following options: ['C4',"
+    """
+    shown = [one_line(choice) for choice in choices]
+    return (
+        f"{one_line(question)} Please choose the answer from the following options: {shown}. "
+        "Output the final answer in <answer> </answer>."
+    )
+
+
+def lettered_question(question: str, choices: Sequence[str]) -> str:
+    """Options under letters, a line each, and a letter asked for.
+
+    >>> print(lettered_question("Which note?", ["C4", "Eb4"]))
+    Which note?
+    (A) C4
+    (B) Eb4
+    Answer with the letter of the right option.
+    """
+    lines = (f"({letter(i)}) {one_line(choice)}" for i, choice in enumerate(choices))
+    asked = "Answer with the letter of the right option."
+    return "\n".join([one_line(question), *lines, asked])
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a multiple-choice question is put and answered.
+
+    Attributes:
+        question: (question, choices) -> the shared text after the clip.
+        option: (place, choice) -> what follows `cue` where the option is scored.
+        cue: opens the assistant's turn where options are scored.
+        opening: opens it where the model writes for itself.
+        ends: whether the end of the turn is scored with the option.
+    """
+
+    question: Callable[[str, Sequence[str]], str]
+    option: Callable[[int, str], str]
+    cue: str
+    opening: str
+    ends: bool
+
+
+WORDINGS: Mapping[str, Wording] = MappingProxyType(
+    {
+        "plain": Wording(question_text, lambda _, c: option_text(c), ANSWER_CUE, ANSWER_CUE, True),
+        "text": Wording(
+            listed_question, lambda _, c: f"{one_line(c)}</answer>", "<answer>", "", True
+        ),
+        "letters": Wording(lettered_question, lambda i, _: f" {letter(i)}", ANSWER_CUE, "", False),
+    }
+)
+"""The wordings by name; the name is part of a reasoner's identity."""

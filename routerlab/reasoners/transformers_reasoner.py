@@ -7,41 +7,28 @@ It keeps no cache and knows neither gold nor tools.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from routerlab.answers import read_answer
-from routerlab.errors import ProblemList, ReasonerError
-from routerlab.lalm.chat import AUDIO
-from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate
+from routerlab.errors import ReasonerError, UserError
+from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate, seconds_limit
 from routerlab.lalm.decoding import DecodeItem, decode_batch
 from routerlab.lalm.device import resolve
+from routerlab.lalm.families import slots
 from routerlab.lalm.model import LALM, DType
+from routerlab.lalm.quant import Quantize
 from routerlab.lalm.scoring import ScoreItem, score_batch
 from routerlab.reasoners.base import ReasonRequest, Reply
-from routerlab.reasoners.prompts import (
-    ANSWER_CUE,
-    PROMPT_VERSION,
-    observation_text,
-    option_text,
-    question_text,
-)
+from routerlab.reasoners.prompting import Prompter
+from routerlab.reasoners.prompts import PROMPT_VERSION, WORDINGS
+from routerlab.reasoners.settings import Hearing, Length, Protocol, Saving, WordingName, checked
 from routerlab.types import Answer
-
-Protocol: TypeAlias = Literal["likelihood", "generate"]
-Length: TypeAlias = Literal["mean", "sum"]
-Hearing: TypeAlias = Literal["on", "off"]
-
-_ALLOWED = {
-    "protocol": ("likelihood", "generate"),
-    "length": ("mean", "sum"),
-    "dtype": ("float32", "bfloat16"),
-    "audio": ("on", "off"),
-}
 
 
 class TransformersReasoner:
@@ -57,11 +44,22 @@ class TransformersReasoner:
             short options, averaged long ones.
         prior: `likelihood` only: take away what the options score in the same prompt with the
             audio left out and no tool output, which is what their wording alone earns.
-        system: text of the system turn; none when empty.
-        max_seconds: sound beyond this is not heard; the model's own limit when None.
-        batch_size: questions at once.
+        system: text of the system turn; no such turn when empty, the template's own when None.
+        max_seconds: sound beyond this is not heard; the model's own limit when None, and never
+            more than that. What is cut is recorded in the outcome.
+        batch_size: most questions at once.
         max_new_tokens: `generate` only.
         audio: "off" leaves the clip out of the prompt: the no-audio control.
+        wording: of the question: "plain" (choices in a line), "text" (as R1-AQA asks, the answer
+            between tags) or "letters".
+        quantize: "4bit" holds the text model's weights in four bits (a CUDA device and the extra
+            `quant` are needed).
+        max_tokens: tokens in one pass; None sizes it to a GPU's free memory, and is 2,048 on a CPU.
+        share_base: where a router with the same model is loaded too (`ask`, `predict`), answer with
+            its weights, adapter off, instead of loading a second copy.
+        without: savings left out, to see what each is worth; answers stay the same. "tower" hears
+            a clip anew for each prompt, "prefix" runs each prompt whole, "branches" runs each
+            option in a row of its own, "buckets" takes questions and rows as they come.
     """
 
     def __init__(
@@ -79,14 +77,24 @@ class TransformersReasoner:
         batch_size: int = 16,
         max_new_tokens: int = 64,
         audio: Hearing = "on",
+        wording: WordingName = "plain",
+        quantize: Quantize = "none",
+        max_tokens: int | None = None,
+        share_base: bool = False,
+        without: Sequence[Saving] = (),
     ) -> None:
         given = {"protocol": protocol, "length": length, "dtype": dtype, "audio": audio}
-        _check(given, {"batch_size": batch_size, "max_new_tokens": max_new_tokens}, max_seconds)
+        words = [*given.items(), ("wording", wording), ("quantize", quantize)]
+        sizes = {"batch_size": batch_size, "max_new_tokens": max_new_tokens}
+        sizes |= {} if max_tokens is None else {"max_tokens": max_tokens}
+        checked([*words, *(("without", name) for name in without)], sizes, max_seconds)
         self.name, self.revision, self.dtype = lalm, revision, dtype
         self.protocol, self.length, self.prior = protocol, length, prior
         self.system, self.max_seconds = system, max_seconds
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
-        self.audio = audio
+        self.audio, self.wording, self.quantize = audio, wording, quantize
+        self.max_tokens, self.share_base, self.without = max_tokens, share_base, tuple(without)
+        self._plainly: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.device = str(resolve(device))
         self._lalm: LALM | None = None
 
@@ -99,17 +107,26 @@ class TransformersReasoner:
         )
         if self.audio == "off":
             how["audio"] = "off"
+        if self.quantize != "none":
+            how["quantize"] = self.quantize
         return {
             "reasoner": "transformers",
             "model": fingerprint(locate(self.name, self.revision)),
             "prompt": PROMPT_VERSION,
             "system": self.system,
+            "wording": self.wording,
             "protocol": self.protocol,
             **how,
             "dtype": self.dtype,
-            "max_seconds": self.max_seconds,
+            "max_seconds": self.seconds_kept,
             "backend": torch.device(self.device).type,
         }
+
+    @property
+    def seconds_kept(self) -> float:
+        """Seconds of a clip that are heard: the setting, bounded by the model's own limit."""
+        limit = seconds_limit(locate(self.name, self.revision))
+        return min(limit, self.max_seconds or limit)
 
     @property
     def lalm(self) -> LALM:
@@ -121,27 +138,77 @@ class TransformersReasoner:
                 dtype=self.dtype,
                 device=self.device,
                 max_seconds=self.max_seconds,
+                max_tokens=self.max_tokens,
+                quantize=self.quantize,
             )
         return self._lalm
+
+    def borrow(self, lalm: LALM, plainly: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Answer with weights that another has loaded, until `close`.
+
+        Args:
+            plainly: takes off, for a while, what the other has put into them.
+
+        Raises:
+            UserError: it is another model, or the same one held otherwise.
+        """
+        width = str(lalm.dtype).removeprefix("torch.")
+        theirs = (lalm.fingerprint, width, lalm.quantize)
+        ours = (fingerprint(locate(self.name, self.revision)), self.dtype, self.quantize)
+        if ours != theirs:
+            raise UserError(
+                f"share_base: the reasoner is {_held(*ours)}, the router {_held(*theirs)}. "
+                "Allowed: the same lalm, dtype and quantize in both. Mend one, or set "
+                "share_base: false."
+            )
+        self._lalm, self._plainly = lalm.lent(self.max_seconds, self.max_tokens), plainly
+        self.device = str(lalm.device)
 
     def close(self) -> None:
         """Let the weights go; the next answer loads them again."""
         if self._lalm is not None:
-            self._lalm = None
+            self._lalm, self._plainly = None, nullcontext
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
     def answer_many(self, requests: Sequence[ReasonRequest]) -> list[list[Reply]]:
         """One list a request, one reply a prompt, in order; a failure is a `ReasonerError`."""
+        if "tower" in self.without:
+            alone = [replace(r, observations=(o,)) for r in requests for o in r.observations]
+            found = iter(self._in_batches(alone))
+            return [[next(found)[0] for _ in request.observations] for request in requests]
+        return self._in_batches(requests)
+
+    def _in_batches(self, requests: Sequence[ReasonRequest]) -> list[list[Reply]]:
         replies: list[list[Reply]] = [[] for _ in requests]
-        # Questions of like length go together: less padding.
-        order = sorted(range(len(requests)), key=lambda i: _size(requests[i]))
-        for begin in range(0, len(order), self.batch_size):
-            index = order[begin : begin + self.batch_size]
+        for index in self._batches(requests):
             batch = [requests[i] for i in index]
             for i, reply in zip(index, self._answer(batch), strict=True):
                 replies[i] = reply
         return replies
+
+    def _batches(self, requests: Sequence[ReasonRequest]) -> Iterator[list[int]]:
+        """Indices of questions of like length, as many as there is room for."""
+        order = list(range(len(requests)))
+        if "buckets" not in self.without:
+            order.sort(key=lambda i: _size(requests[i]))
+        batch: list[int] = []
+        longest = 0
+        for i in order:
+            longest = max(longest, self._about(requests[i]))
+            full = len(batch) == self.batch_size
+            if batch and (full or longest * (len(batch) + 1) > self.lalm.room.prefixes):
+                yield batch
+                batch, longest = [], self._about(requests[i])
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _about(self, request: ReasonRequest) -> int:
+        """Tokens of a request's prefix, estimated from its seconds and letters."""
+        frames = int(100 * min(request.clip.seconds, self.lalm.max_seconds))
+        letters = len(request.question) + sum(map(len, request.choices))
+        return max(1, slots(max(4, frames))) + letters // 3 + 16
 
     def _answer(self, batch: Sequence[ReasonRequest]) -> list[list[Reply]]:
         """One batch; halved while memory does not suffice, down to one question."""
@@ -149,7 +216,7 @@ class TransformersReasoner:
             self._likelihood if self.protocol == "likelihood" else self._generate
         )
         try:
-            with torch.inference_mode():
+            with self._plainly(), torch.inference_mode():
                 return ask(batch)
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
@@ -160,10 +227,10 @@ class TransformersReasoner:
 
     def _likelihood(self, batch: Sequence[ReasonRequest]) -> list[list[Reply]]:
         items = [self._item(request, heard) for request, heard in self._heard(batch)]
-        scores = [self._score(found) for found in score_batch(self.lalm, items)]
+        scores = self._scores(items)
         if self.prior:
             deaf = [self._item(replace(request, observations=((),)), None) for request in batch]
-            priors = [self._score(found) for found in score_batch(self.lalm, deaf)]
+            priors = self._scores(deaf)
             scores = [score - prior for score, prior in zip(scores, priors, strict=True)]
         return [
             [_chosen(row, request.choices) for row in score.tolist()]
@@ -171,18 +238,36 @@ class TransformersReasoner:
         ]
 
     def _generate(self, batch: Sequence[ReasonRequest]) -> list[list[Reply]]:
+        say = self._prompter
         items = [
-            DecodeItem(self._prefix(r, h), _kept(h), self._suffixes(r))
-            for r, h in self._heard(batch)
+            DecodeItem(
+                say.prefix(r.question, r.choices, None if heard is None else len(heard)),
+                _kept(heard),
+                say.suffixes(r.observations, writes=True),
+            )
+            for r, heard in self._heard(batch)
         ]
-        written = decode_batch(self.lalm, items, self.max_new_tokens)
+        whole = items if "prefix" not in self.without else _apart(items)
+        buckets = "buckets" not in self.without
+        found = decode_batch(self.lalm, whole, self.max_new_tokens, buckets=buckets)
+        rows = iter([row for item in found for row in item])
+        written = [[next(rows) for _ in item.suffixes] for item in items]
         return [
             [read_answer(self._text(ids), request.choices) for ids in rows]
             for request, rows in zip(batch, written, strict=True)
         ]
 
-    def _score(self, found: Tensor) -> Tensor:
-        return found[..., 0] / found[..., 1] if self.length == "mean" else found[..., 0]
+    def _scores(self, items: Sequence[ScoreItem]) -> list[Tensor]:
+        """Each question's scores, [K+1, C]."""
+        whole = items if "prefix" not in self.without else _apart(items)
+        left_out = {name: name not in self.without for name in ("branches", "buckets")}
+        rows = iter([row for item in score_batch(self.lalm, whole, **left_out) for row in item])
+        found = [torch.stack([next(rows) for _ in item.suffixes]) for item in items]
+        return [f[..., 0] / f[..., 1] if self.length == "mean" else f[..., 0] for f in found]
+
+    @property
+    def _prompter(self) -> Prompter:
+        return Prompter(self.lalm.chat_format, WORDINGS[self.wording], self.system)
 
     def _heard(
         self, batch: Sequence[ReasonRequest]
@@ -191,28 +276,34 @@ class TransformersReasoner:
         if self.audio == "off":
             yield from ((request, None) for request in batch)
             return
-        features = self.lalm.audio_features([request.clip for request in batch])
+        if "tower" in self.without:
+            features = [self.lalm.audio_features([request.clip])[0] for request in batch]
+        else:
+            features = self.lalm.audio_features([request.clip for request in batch])
         yield from zip(batch, features, strict=True)
 
     def _item(self, request: ReasonRequest, heard: Tensor | None) -> ScoreItem:
         """The request's prompts, without sound where none is heard."""
-        chat, suffixes = self.lalm.chat_format, self._suffixes(request)
-        options = [[*chat.text_ids(option_text(c)), chat.special.end] for c in request.choices]
-        return ScoreItem(self._prefix(request, heard), _kept(heard), suffixes, options)
-
-    def _prefix(self, request: ReasonRequest, heard: Tensor | None) -> list[int]:
-        text = question_text(request.question, request.choices)
-        if heard is None:
-            return self.lalm.chat_format.user([text], self.system).ids()
-        return self.lalm.chat_format.user([AUDIO, text], self.system).ids([len(heard)])
-
-    def _suffixes(self, request: ReasonRequest) -> list[list[int]]:
-        chat = self.lalm.chat_format
-        closing = chat.closing(ANSWER_CUE)
-        return [[*chat.text_ids(observation_text(o)), *closing] for o in request.observations]
+        say, heard_for = self._prompter, None if heard is None else len(heard)
+        return ScoreItem(
+            say.prefix(request.question, request.choices, heard_for),
+            _kept(heard),
+            say.suffixes(request.observations),
+            say.options(request.choices),
+        )
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.lalm.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def _apart(items: Sequence[Any]) -> list[Any]:
+    """Every suffix with a prefix of its own."""
+    return [replace(item, suffixes=[suffix]) for item in items for suffix in item.suffixes]
+
+
+def _held(model: str, dtype: str, quantize: str) -> str:
+    """A base in words."""
+    return f"{model[:12]}… in {dtype}" + ("" if quantize == "none" else f", {quantize}")
 
 
 def _kept(heard: Tensor | None) -> list[Tensor]:
@@ -228,20 +319,3 @@ def _chosen(scores: Sequence[float], choices: Sequence[str]) -> Reply:
 
 def _size(request: ReasonRequest) -> tuple[float, int]:
     return request.clip.seconds, len(request.question)
-
-
-def _check(given: Mapping[str, str], sizes: Mapping[str, int], max_seconds: float | None) -> None:
-    problems = list(_problems(given, sizes))
-    if max_seconds is not None and max_seconds <= 0:
-        problems.append(f"reasoner: max_seconds is {max_seconds}. Allowed: above 0, or null.")
-    if problems:
-        raise ProblemList(problems)
-
-
-def _problems(given: Mapping[str, str], sizes: Mapping[str, int]) -> Iterator[str]:
-    for name, value in given.items():
-        if value not in _ALLOWED[name]:
-            yield f"reasoner: {name} is {value!r}. Allowed: {', '.join(_ALLOWED[name])}."
-    for name, size in sizes.items():
-        if size < 1:
-            yield f"reasoner: {name} is {size}. Allowed: 1 or more."
