@@ -48,6 +48,7 @@ from routerlab.routing import (
 )
 from routerlab.stages import predict
 from routerlab.surveying import Options, agreement_note, limit_to, looked_into
+from routerlab.transfer import transferred
 
 __all__ = ["fit", "make_predictable", "predict", "survey", "test"]
 
@@ -249,6 +250,8 @@ def _conclude(
             main |= findings(model, datamodule, evaluations["test"], routes["test"])
     for split, evaluation in evaluations.items():
         final_grid(evaluation, split).show(Console())
+    if "test" in evaluations:
+        main |= transferred(datamodule, routes["test"])
     if diagnostics and "test" in evaluations:
         main |= diagnosed(model, datamodule, evaluations["test"], routes["test"])
     costs: dict[str, Any] = {

@@ -18,6 +18,7 @@ from tiny import tiny_folder
 
 from routerlab import experiment, routing
 from routerlab.data.module import RouterDataModule
+from routerlab.embedded.architectures import ARCHITECTURES
 from routerlab.errors import UserError
 from routerlab.module import RouterModule
 from routerlab.reasoners.transformers_reasoner import TransformersReasoner
@@ -116,6 +117,32 @@ def test_the_other_files_of_a_run(world: World) -> None:
     assert manifest["packages"]["torch"]
     assert world.json("survey.json")["splits"]["test"]["questions"] == SIZES["test"]
     assert "trained router" in summarise([world.run])[0].plain()
+
+
+def test_a_trained_router_is_tried_before_another_reasoner(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The choices stay, the answers are the other's; the same reasoner again changes nothing."""
+    other = tiny_folder(tmp_path, seed=1, architecture=ARCHITECTURES["qwen2_audio"])
+    before = world.json("results.json")
+    reasoners = {
+        "other": TransformersReasoner(other),
+        "same": TransformersReasoner(world.lalm),
+    }
+    experiment.test(
+        trainer=world.trainer(),
+        model=world.module(),
+        datamodule=world.data(transfer=reasoners),
+        ckpt_path=world.checkpoint,
+    )
+    after = world.json("results.json")
+    assert "answered by other" in capsys.readouterr().out
+    found = after["transfer"]
+    assert found["same"]["accuracy"]["routed"] == before["accuracy"]["routed"]
+    assert found["same"]["call_rate"]["routed"] == found["other"]["call_rate"]["routed"]
+    assert found["other"]["lalm"] not in ("", found["same"]["lalm"])
+    cells = SIZES["test"] * 3
+    assert after["tested"]["counters"]["reasoner_calls"] == cells
 
 
 def test_test_computes_the_same_table_again_without_training(world: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routerlab.embedded.architectures import Sizes
+from routerlab.embedded.architectures import Architecture, Sizes
 from routerlab.embedded.build import build
 from routerlab.types import Clip
 
@@ -26,9 +26,15 @@ SIZES = Sizes(
 )  # fmt: skip
 
 
-def tiny_folder(folder: Path, *, seed: int = 0, sizes: Sizes = SIZES) -> str:
+def tiny_folder(
+    folder: Path,
+    *,
+    seed: int = 0,
+    sizes: Sizes = SIZES,
+    architecture: Architecture | None = None,
+) -> str:
     """Write a random tiny model into `folder` and return its path."""
-    build(folder, CORPUS, sizes, seed=seed)
+    build(folder, CORPUS, sizes, seed=seed, architecture=architecture)
     return str(folder)
 
 

@@ -73,6 +73,7 @@ class RouterDataModule(LightningDataModule):
         max_error_rate: above this share of infrastructure failures the run stops.
         scorer: what counts as right, for rewards and figures: strict, official or letter.
         overlap: "refuse" or "allow" what train or val share with test or ood.
+        transfer: name -> a further reasoner, before which the trained router is tested as well.
         stratify: draw the training questions by what tools do to them; all of `train` if None.
     """
 
@@ -105,6 +106,7 @@ class RouterDataModule(LightningDataModule):
         scorer: str = "strict",
         overlap: str = "refuse",
         stratify: Stratify | None = None,
+        transfer: dict[str, Reasoner] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -121,6 +123,7 @@ class RouterDataModule(LightningDataModule):
         self.max_error_rate = max_error_rate
         self.scorer = scorer
         self.stratify = stratify
+        self.transfer = transfer or {}
         self.strata: dict[str, Any] = {}
         pool = stratify.pool if stratify else None
         told = (data_dir, self.sizes, seed, workers, form, audio_root, overlap, pool)
@@ -255,13 +258,15 @@ class RouterDataModule(LightningDataModule):
         )
 
     @contextmanager
-    def oracle(self, advance: Advance | None = None) -> Iterator[Oracle]:
-        """Tools, reasoner and cache together, closed at the end."""
-        report = in_sum(advance)
+    def oracle(
+        self, advance: Advance | None = None, reasoner: Reasoner | None = None
+    ) -> Iterator[Oracle]:
+        """Tools, reasoner (the recipe's by default) and cache together, closed at the end."""
+        report, reasoner = in_sum(advance), reasoner or self.reasoner
         with self.pool() as pool:
             oracle = Oracle(
                 pool,
-                self.reasoner,
+                reasoner,
                 Cache(self.cache_dir),
                 self.clip,
                 max_error_rate=self.max_error_rate,
@@ -271,7 +276,7 @@ class RouterDataModule(LightningDataModule):
                 yield oracle
             finally:
                 oracle.close()
-                self.reasoner.close()
+                reasoner.close()
 
     def _fill_split(self, oracle: Oracle, split: str, questions: list[Question]) -> None:
         extra = (ALL_OUTPUTS,) if split in TEST_SPLITS and self.all_outputs else ()
