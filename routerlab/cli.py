@@ -19,7 +19,7 @@ from routerlab.commands.recipes import packaged_recipes
 from routerlab.errors import UserError, unknown
 
 TRAINING = ("fit", "validate", "test", "predict", "survey")
-OTHERS = ("ask", "tools", "data", "score", "summary", "compare")
+OTHERS = ("ask", "tools", "data", "score", "summary", "compare", "report")
 
 HELP = """\
 routerlab: learn when a frozen audio language model should call a tool.
@@ -39,6 +39,7 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab score FILE --benchmark mmau|mmar  the official tables of a prediction file
   routerlab summary RUN...                    mean over seeds, paired intervals
   routerlab compare RUN RUN... [--format F]   paired bootstrap, McNemar, Holm: a table for a paper
+  routerlab report RUN [--audio embed|beside] one HTML page: verdict, plots, every question heard
 
   --trust PACKAGE|./file.py   let a recipe name classes from there (repeat for more)
   --print_config              print the resolved recipe and stop
