@@ -19,7 +19,7 @@ from routerlab.commands.recipes import packaged_recipes
 from routerlab.errors import UserError, unknown
 
 TRAINING = ("fit", "validate", "test", "predict", "survey")
-OTHERS = ("ask", "tools", "data", "score", "summary", "compare", "report")
+OTHERS = ("ask", "tools", "data", "score", "summary", "compare", "doctor", "report")
 
 HELP = """\
 routerlab: learn when a frozen audio language model should call a tool.
@@ -40,6 +40,7 @@ routerlab: learn when a frozen audio language model should call a tool.
   routerlab summary RUN...                    mean over seeds, paired intervals
   routerlab compare RUN RUN... [--format F]   paired bootstrap, McNemar, Holm: a table for a paper
   routerlab report RUN [--audio embed|beside] one HTML page: verdict, plots, every question heard
+  routerlab doctor [RECIPE...] [--json]       what this machine offers, which recipes fit it
 
   --trust PACKAGE|./file.py   let a recipe name classes from there (repeat for more)
   --print_config              print the resolved recipe and stop

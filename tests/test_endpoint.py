@@ -6,6 +6,7 @@ outcome, and the requests are exactly as many as they must be.
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import signal
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from endpoint_server import MODEL
 from tiny import tone
 from toy_world import Bench
@@ -438,34 +440,50 @@ def test_wrong_settings_are_all_named_at_once() -> None:
     assert "reasoner: audio is 'mp3'. Allowed: input_audio, audio_url." in error.value.problems
 
 
-@pytest.mark.parametrize(
-    ("change", "differs"),
-    [
-        ({"base_url": "http://other:8000/v1"}, True),
-        ({"base_url": "http://localhost:8000/v1/"}, False),
-        ({"model": "m2"}, True),
-        ({"server": "vllm 1"}, True),
-        ({"audio": "audio_url"}, True),
-        ({"encoding": "float32"}, True),
-        ({"choices": "letters"}, True),
-        ({"system": "Listen."}, True),
-        ({"instruction": "Answer."}, True),
-        ({"temperature": None}, True),
-        ({"seed": 1}, True),
-        ({"max_tokens": 9}, True),
-        ({"extra": {"top_k": 1}}, True),
-        ({"api_key_env": "KEY"}, False),
-        ({"concurrency": 2, "timeout_s": 1.0, "retries": 0, "backoff_s": 0.0}, False),
-        ({"max_wait_s": 1.0, "max_calls": 3}, False),
-    ],
-)
-def test_identity_holds_what_changes_an_answer_and_nothing_else(
-    change: dict[str, Any], differs: bool
-) -> None:
+RELEVANT: dict[str, Any] = {
+    "base_url": "http://other:8000/v1",
+    "model": "m2",
+    "server": "vllm 1",
+    "audio": "audio_url",
+    "encoding": "float32",
+    "choices": "letters",
+    "system": "Listen.",
+    "instruction": "Answer.",
+    "temperature": None,
+    "seed": 1,
+    "max_tokens": 9,
+    "extra": {"top_k": 1},
+}
+IRRELEVANT: dict[str, Any] = {
+    "api_key_env": "KEY",
+    "concurrency": 2,
+    "timeout_s": 1.0,
+    "retries": 0,
+    "backoff_s": 0.0,
+    "max_wait_s": 1.0,
+    "max_calls": 3,
+}
+
+
+@pytest.mark.parametrize("name", RELEVANT)
+def test_any_change_of_what_changes_an_answer_is_a_miss(name: str) -> None:
+    base, other = {"model": "m"}, {"model": "m", name: RELEVANT[name]}
+    assert EndpointReasoner(**other).identity() != EndpointReasoner(**base).identity()  # type: ignore[arg-type]
+    assert json.dumps(EndpointReasoner(**other).identity())
+
+
+def test_log_probabilities_are_a_miss_and_how_it_is_asked_a_hit() -> None:
+    letters = EndpointReasoner(model="m", choices="letters")
+    scored = EndpointReasoner(model="m", choices="letters", log_probs=True)
+    assert scored.identity() != letters.identity()
     base = EndpointReasoner(model="m").identity()
-    other = EndpointReasoner(**{"model": "m", **change}).identity()
-    assert (other != base) == differs
-    assert json.dumps(other)
+    assert EndpointReasoner(model="m", **IRRELEVANT).identity() == base
+    assert EndpointReasoner("http://localhost:8000/v1/", "m").identity() == base
+
+
+def test_every_setting_is_in_one_of_these_lists() -> None:
+    taken = set(inspect.signature(EndpointReasoner).parameters)
+    assert {*RELEVANT, "log_probs", *IRRELEVANT} == taken
 
 
 def test_a_server_named_in_words_may_move() -> None:
@@ -540,3 +558,30 @@ def test_a_bug_reaches_the_caller(remote: Remote) -> None:
     with pytest.raises(AttributeError):
         reasoner.answer_many([replace(requests(1)[0], clip=None)])  # type: ignore[arg-type]
     assert threading.active_count() < 20
+
+
+# -- the recipe -----------------------------------------------------------------------------------
+
+
+def test_the_recipe_s_calls_are_as_many_as_it_says() -> None:
+    text = (SERVER.parents[1] / "recipes/endpoint.yaml").read_text()
+    data = yaml.safe_load(text)["data"]["init_args"]
+    actions = len(data["tools"]) + 1
+    total = (data["train"] + data["val"]) * actions + data["test"] * (actions + 1)
+    assert f"{total:,} requests" in text
+    assert data["ood"] == 0
+    assert total <= data["reasoner"]["init_args"]["max_calls"]
+    assert f"{total:,} requests" in (SERVER.parents[1] / "docs/endpoint.md").read_text()
+
+
+def test_the_recipe_surveys_through_the_server(remote: Remote, tmp_path: Path) -> None:
+    remote.plan("500", "429 after 0.1", "half")
+    words = ["survey", "endpoint", "limit=2", "data.train=3", "data.val=0", "data.test=3",
+             f"data.reasoner.base_url={remote.url}", f"data.reasoner.model={MODEL}",
+             "data.all_outputs=false", "sound=false"]  # fmt: skip
+    command = [sys.executable, "-m", "routerlab.cli", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "28 reasoner calls" in done.stdout
+    counts = remote.counts()
+    assert (counts["requests"], counts["answered"]) == (31, 28)
