@@ -102,6 +102,22 @@ def test_problems_of_all_files_at_once_and_nothing_written(
     assert not Path("new").exists()
 
 
+def test_questions_without_a_sound_are_left_out_on_wish(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("one/0.wav").unlink()
+    words = ["data", "gather", "new", "one/avqa.jsonl", "--val", "1"]
+    assert main(words) == 2
+    assert "no such sound file" in capsys.readouterr().err
+    assert main([*words, "--skip-missing"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "new/train.jsonl: 4 questions",
+        "new/val.jsonl: 1 questions",
+        "left out: 1 questions whose sound is not there",
+    ]
+    assert json.loads(Path("new/val.jsonl").read_text())["audio"].startswith("../one/")
+
+
 def test_nothing_left_to_train_on_is_said(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "gather", "new", "one/avqa.jsonl"]) == 2
     assert "leaves none to train on" in capsys.readouterr().err

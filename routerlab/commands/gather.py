@@ -32,28 +32,34 @@ def add_verb(verbs: Any) -> None:
         metavar="FILE",
         help="a test file: what it asks, or asks about, is left out",
     )
+    gather.add_argument(
+        "--skip-missing", action="store_true", help="leave questions out whose sound is not there"
+    )
     gather.set_defaults(do=_gather)
 
 
 def _gather(args: argparse.Namespace) -> int:
     if args.val < 0:
         raise UserError(f"data gather: --val is {args.val}. Allowed: 0 or more questions.")
-    files = _read([*args.files, *args.without])
+    files = _read([*args.files, *args.without], need_audio=not args.skip_missing)
     sets, tests = files[: len(args.files)], files[len(args.files) :]
-    questions = merged([(file.form.name, file.questions) for file in sets])
+    asked = merged([(file.form.name, file.questions) for file in sets])
+    questions = [q for q in asked if Path(q.audio).is_file()]
     judged = {str(file.path): file.questions for file in tests}
     kept, dropped = without(questions, judged)
     train, val = split_by_sound(kept, args.val, args.seed)
     if not train:
         raise UserError(
-            f"data gather: of {len(questions)} questions {dropped} are in a test and {len(val)} in "
-            "val, which leaves none to train on. Give more files, or a smaller --val."
+            f"data gather: of {len(questions)} questions with a sound {dropped} are in a test and "
+            f"{len(val)} in val, which leaves none to train on. Give more files or a smaller --val."
         )
     folder = Path(args.folder)
     for name, part in (("train", train), ("val", val)):
         if part:
             write_lines(folder / f"{name}.jsonl", [_row(q, folder) for q in part])
             print(f"{folder / name}.jsonl: {len(part)} questions")
+    if missing := len(asked) - len(questions):
+        print(f"left out: {missing} questions whose sound is not there")
     if tests:
         print(f"left out: {dropped} questions that a test asks, or asks about")
     return 0
@@ -63,13 +69,13 @@ def _row(question: Question, folder: Path) -> dict[str, Any]:
     return own_row(question, relative_to(folder, question.audio))
 
 
-def _read(paths: list[str]) -> list[QuestionFile]:
+def _read(paths: list[str], *, need_audio: bool) -> list[QuestionFile]:
     """Every file, or the problems of all of them."""
     files: list[QuestionFile] = []
     problems: list[str] = []
     for path in paths:
         try:
-            files.append(read_file(path))
+            files.append(read_file(path, need_audio=need_audio))
         except ProblemList as error:
             problems += error.problems
         except UserError as error:
