@@ -223,6 +223,8 @@ def test_a_machine_that_runs_the_quickstart(tmp_path: Path) -> None:
     assert names == ["python", "packages", "torch", "gpu", "memory", "disk", "model", "sound",
                      "extras", "hub"]  # fmt: skip
     assert said["recipes"][0]["name"] == "quickstart"
+    offered = next(found for found in said["machine"] if found["name"] == "extras")
+    assert offered["state"] == "ok" or offered["todo"].startswith('pip install "routerlab[')
     assert {found["name"] for found in said["recipes"]} >= set(shipped)
     assert "sk-9" not in done.stdout
     assert not list(tmp_path.iterdir())
