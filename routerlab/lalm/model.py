@@ -255,10 +255,11 @@ class LALM:
             position_ids = past[:, -inputs_embeds.shape[1] :]
         hidden: Tensor = (
             self._family.decoder(self.base)(
+                None,
+                attention_mask.to(self.device),
+                position_ids.to(self.device),
+                cache,  # by place: transformers 5.24 renamed its keyword
                 inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask.to(self.device),
-                position_ids=position_ids.to(self.device),
-                past_key_values=cache,
                 use_cache=cache is not None,
             )
         ).last_hidden_state

@@ -80,12 +80,9 @@ def through(
 
 
 def _layer(layer: Any, states: Tensor, places: Places, shared: SharedStates) -> Tensor:
+    # The cache goes by place: transformers 5.24 renamed its keyword.
     after: Tensor = layer(
-        states,
-        attention_mask=places.mask,
-        position_embeddings=places.rope,
-        past_key_values=shared,
-        use_cache=True,
+        states, places.mask, None, shared, use_cache=True, position_embeddings=places.rope
     )
     return after
 
