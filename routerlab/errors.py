@@ -8,7 +8,8 @@ Anything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -21,6 +22,32 @@ class ProblemList(UserError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class Problems(list[str]):
+    """User errors gathered over several steps, so that all are told at once.
+
+    >>> problems = Problems()
+    >>> with problems.gathered():
+    ...     raise UserError("no such file")
+    >>> problems
+    ['no such file']
+    """
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Keep what a step is refused for, and go on."""
+        try:
+            yield
+        except ProblemList as error:
+            self.extend(error.problems)
+        except UserError as error:
+            self.append(str(error))
+
+    def refuse(self) -> None:
+        """Raise one ProblemList if there were any."""
+        if self:
+            raise ProblemList(self)
 
 
 class AudioError(UserError):

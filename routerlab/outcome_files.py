@@ -23,7 +23,7 @@ from routerlab.answers import letter_match, official_match, read_answer, strict_
 from routerlab.data.formats.forms import FORMS
 from routerlab.data.readers import read_file, read_rows
 from routerlab.data.writers import PREDICTION_KEYS
-from routerlab.errors import ProblemList, UserError, unknown
+from routerlab.errors import ProblemList, Problems, UserError, unknown
 from routerlab.scoring.predictions import LIKELY_KEYS
 from routerlab.types import ALL_OUTPUTS, DIRECT, Answer, Outcome, OutcomeTable, Question
 
@@ -143,14 +143,10 @@ def _read_all(
     words: Sequence[tuple[str, Path]], asked: tuple[Question, ...], key: str
 ) -> tuple[list[_File], list[str]]:
     files: list[_File] = []
-    problems: list[str] = []
+    problems = Problems()
     for name, path in words:
-        try:
+        with problems.gathered():
             files.append(_read(name, path, asked, key))
-        except ProblemList as error:
-            problems += error.problems
-        except UserError as error:
-            problems.append(str(error))
     return files, problems
 
 

@@ -14,7 +14,7 @@ from routerlab.data.formats.records import own_row, relative_to
 from routerlab.data.gathering import merged, split_by_sound, without
 from routerlab.data.readers import QuestionFile, read_file
 from routerlab.data.writers import write_lines
-from routerlab.errors import ProblemList, UserError
+from routerlab.errors import Problems, UserError
 from routerlab.types import Question
 
 
@@ -72,14 +72,9 @@ def _row(question: Question, folder: Path) -> dict[str, Any]:
 def _read(paths: list[str], *, need_audio: bool) -> list[QuestionFile]:
     """Every file, or the problems of all of them."""
     files: list[QuestionFile] = []
-    problems: list[str] = []
+    problems = Problems()
     for path in paths:
-        try:
+        with problems.gathered():
             files.append(read_file(path, need_audio=need_audio))
-        except ProblemList as error:
-            problems += error.problems
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise ProblemList(problems)
+    problems.refuse()
     return files

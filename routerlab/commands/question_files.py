@@ -19,7 +19,7 @@ from routerlab.data.overlap import overlap_problems
 from routerlab.data.readers import QuestionFile, read_file
 from routerlab.data.sources import find_splits
 from routerlab.data.writers import write_json, write_lines
-from routerlab.errors import ProblemList, UserError
+from routerlab.errors import ProblemList, Problems, UserError
 from routerlab.types import Question
 
 
@@ -93,16 +93,11 @@ def _files(source: str) -> dict[str, Path]:
 def _read_all(given: Mapping[str, Any], args: argparse.Namespace) -> dict[str, QuestionFile]:
     """Every file, or the problems of all of them."""
     files: dict[str, QuestionFile] = {}
-    problems: list[str] = []
+    problems = Problems()
     for split, path in given.items():
-        try:
+        with problems.gathered():
             files[split] = _read(path, args)
-        except ProblemList as error:
-            problems += error.problems
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise ProblemList(problems)
+    problems.refuse()
     return files
 
 

@@ -29,7 +29,7 @@ from routerlab.data.sources import Source, find_splits
 from routerlab.data.strata import Stratify, drawn_from
 from routerlab.data.tables import judged, split_last
 from routerlab.data.toolbox import tool_problems, tool_spec
-from routerlab.errors import ProblemList, UserError
+from routerlab.errors import Problems, UserError
 from routerlab.oracle.cache import Cache
 from routerlab.oracle.oracle import Oracle
 from routerlab.ranks import Ranks
@@ -142,17 +142,13 @@ class RouterDataModule(LightningDataModule):
     def problems(self) -> list[str]:
         """Everything wrong with the settings and with question files that are there already."""
         sizes = {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
-        found = [f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1]
+        found = Problems(f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1)
         found += tool_problems(self.tools, self.trusted) + self.origin.problems()
         found += self.stratify.problems() if self.stratify else []
-        try:
+        with found.gathered():
             find_scorer(self.scorer)
             if not self.origin.made:
                 self._questions = self.origin.read(find_splits(self.source))
-        except ProblemList as error:
-            found += error.problems
-        except UserError as error:
-            found.append(str(error))
         return found
 
     @property

@@ -17,7 +17,7 @@ from routerlab.data.formats.fields import RowReader
 from routerlab.data.formats.forms import Form, find_form
 from routerlab.data.formats.rows import Row, parse_rows
 from routerlab.data.releases import file_digest, questions_digest, release_of
-from routerlab.errors import ProblemList, UserError
+from routerlab.errors import ProblemList, Problems, UserError
 from routerlab.types import Question
 
 
@@ -119,16 +119,11 @@ def read_splits(
         ProblemList: with the problems of every file.
     """
     splits: dict[str, list[Question]] = {}
-    problems: list[str] = []
+    problems = Problems()
     for name, path in files.items():
-        try:
+        with problems.gathered():
             splits[name] = read_questions(path, form, audio_root=audio_root)
-        except ProblemList as error:
-            problems += error.problems
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise ProblemList(problems)
+    problems.refuse()
     return splits
 
 

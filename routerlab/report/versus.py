@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routerlab import statistics
-from routerlab.errors import ProblemList, UserError, unknown
+from routerlab.errors import Problems, UserError, unknown
 from routerlab.report.evaluation import RIVALS
 from routerlab.report.grid import Grid, p_value, percent, points
 from routerlab.report.summary import Run, read_runs
@@ -76,18 +76,13 @@ def read_systems(
         UserError: fewer than two systems, or systems that answered other questions.
     """
     systems: list[System] = []
-    problems: list[str] = []
+    problems = Problems()
     for word in words:
         name, folders = _named(word)
-        try:
+        with problems.gathered():
             runs = read_runs(folders, "compare")
             systems += [_system(name, runs, p, split, len(policies) > 1) for p in policies]
-        except ProblemList as error:
-            problems += error.problems
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise ProblemList(problems)
+    problems.refuse()
     _check(systems, split)
     return systems
 
