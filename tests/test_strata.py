@@ -84,7 +84,7 @@ def test_numbers_are_as_many_as_can_be_and_near_the_shares(
     assert all(abs(taken[i] - total * wanted[i] / asked) <= 2 for i in free)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tables(), st.integers(1, 70), st.integers(0, 5), st.sampled_from([None, 0.2]))
 def test_a_draw_is_of_the_pool_without_repeats_and_says_what_it_took(
     pool: OutcomeTable, count: int, seed: int, share: float | None
