@@ -84,10 +84,10 @@ pipeline_tag: audio-text-to-text
 # The embedded LALM
 
 A very small `{model}`, trained from nothing on generated clips
-by `routerlab fit recipes/embedded_lalm.yaml`. It stands in for a large audio language model where
-none can be downloaded: it hears levels and times well and hardly a note's or a chord's name, reads
-a tool's output, and often believes it. It was never shown that a tool stops somewhere, and knows
-nothing of routing. It is of no use on recordings of the world.
+by routerlab's own recipe (`recipes/embedded_*.yaml`). It stands in for a large audio language model
+where none can be downloaded: the table says what it hears, and whether it reads and believes a
+tool's output. It was never shown that a tool stops somewhere, and knows nothing of routing. It is
+of no use on recordings of the world.
 
 Accuracy on held-out clips, by the mean log-probability of the options: asked by ear, with a tool's
 output that fits, with one that says nothing of what is asked, and with one of a tool that is beyond
