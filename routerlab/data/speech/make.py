@@ -67,9 +67,9 @@ def _one(job: tuple[str, int, str, int]) -> tuple[str, dict[str, Any], dict[str,
     return split, *row_of(name, name, split, item, task="speech")
 
 
-def draw(rng: Generator, split: str) -> Item:
-    """One question from the clips and wordings of a split."""
-    family = str(rng.choice(tuple(MAKERS)))
+def draw(rng: Generator, split: str, family: str = "") -> Item:
+    """One question from the clips and wordings of a split, of any family if none is named."""
+    family = family or str(rng.choice(tuple(MAKERS)))
     draft = MAKERS[family](rng, spoken(split))
     *known, kept = WORDINGS[family]
     texts = [kept] if split == "test_ood" else known
