@@ -141,6 +141,12 @@ class HubModel:
         except (OSError, ValueError, KeyError) as err:
             raise UserError(f"tools: {self.name!r} holds no {kind}: {_first_line(err)}") from err
 
+    def tensor(self, values: NDArray[Any]) -> Any:
+        """The same numbers as a tensor on its device."""
+        import torch
+
+        return torch.from_numpy(values).to(self.device)
+
 
 class HubTool(Tool):
     """A tool that stands on a model of the hub, or of a folder in the same form.

@@ -33,6 +33,8 @@ MAKERS = {
 
 MODELS: dict[str, tuple[str, str]] = {
     "speech_activity": ("speech_activity", "SpeechActivity"),
+    "transcript": ("transcript", "Transcript"),
+    "language": ("language", "Language"),
     "sound_events": ("sound_models", "SoundEvents"),
     "sound_match": ("sound_models", "SoundMatch"),
 }
