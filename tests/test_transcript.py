@@ -88,23 +88,28 @@ def test_without_the_wheel_the_pip_line_and_the_other_gate_are_told(folder: str)
         _ = load_tool("transcript", model=folder).version
 
 
-def test_the_text_is_what_plain_transformers_writes(tool: Tool, folder: str) -> None:
-    tool.prepare()
+def written(folder: str, sound: Clip, **how: str) -> tuple[str, str]:
+    """What transformers' own `generate` writes, and the language token that it finds likeliest."""
     network = transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
     processor = transformers.WhisperProcessor.from_pretrained(folder)
+    given = processor(sound.samples, sampling_rate=RATE, return_tensors="pt").input_features
+    ids = network.generate(given, max_new_tokens=32, **how)
+    text = processor.batch_decode(ids, skip_special_tokens=True)[0]
+    found = network.detect_language(given) if how else [[]]
+    return " ".join(text.split()), processor.tokenizer.decode(found[0])
+
+
+def test_the_text_is_what_plain_transformers_writes(folder: str) -> None:
+    transcript = load_tool("transcript", model=folder, gate="level", language="german")
+    language = load_tool("language", model=folder, gate="level")
     for seed, seconds in enumerate((0.5, 1.4)):
         sound = clip(seconds, seed=seed)
-        given = processor(sound.samples, sampling_rate=RATE, return_tensors="pt")
-        ids = network.generate(
-            given.input_features, language="de", task="transcribe", max_new_tokens=32
-        )
-        plain = processor.batch_decode(ids, skip_special_tokens=True)[0].strip()
-        said = load_tool("transcript", model=folder, gate="level", language="german")(sound)
-        assert said.values["text"].rstrip("…") == " ".join(plain.split())
-        assert said.values["language"] == "de"
-        heard = network.detect_language(given.input_features)
-        seen = load_tool("language", model=folder, gate="level")(sound).values
-        assert processor.tokenizer.decode(heard[0]) == f"<|{seen['language']}|>"
+        text, likeliest = written(folder, sound, language="de", task="transcribe")
+        values = transcript(sound).values
+        assert len(text) > 5
+        assert values["text"].rstrip("…") == text
+        assert values["language"] == "de"
+        assert likeliest == f"<|{language(sound).values['language']}|>"
 
 
 def test_the_same_again_and_batches_as_one_by_one(tool: Tool) -> None:
@@ -207,6 +212,7 @@ def test_an_english_only_model_writes_and_tells_no_language(tmp_path: Path) -> N
     english = tiny_whisper.save(str(tmp_path), english=True)
     seen = load_tool("transcript", model=english, gate="level")(clip(1.0))
     assert seen.text.startswith("transcript (English; 0.0 to 1.0 s")
+    assert seen.values["text"].rstrip("…") == written(english, clip(1.0))[0]
     with pytest.raises(UserError, match="knows English only"):
         load_tool("language", model=english, gate="level").setup()
 

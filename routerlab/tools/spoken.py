@@ -29,7 +29,7 @@ _GAP_S = 2.0
 _LEAST_S = 0.2
 """Shorter sounds hold no word."""
 
-_MOST_WINDOWS = 40
+_MOST_WINDOWS = 20
 """More would not fit what is kept of a call."""
 
 _NOBODY = 0.6

@@ -28,6 +28,7 @@ _FRAME_S = 0.02
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 _ENGLISH_VOCABULARY = 51_864
 _LOOP_TOKENS, _LOOP_TIMES = 16, 4
+_JOINERS = "\u200c\u200d"  # part of the spelling in Persian, Hindi and others
 
 
 @dataclass(frozen=True)
@@ -299,4 +300,4 @@ def loop_length(tokens: Sequence[int]) -> int:
 
 def one_line(text: str) -> str:
     """Text on one line, without characters that do not print."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+    return "".join(c for c in " ".join(text.split()) if c.isprintable() or c in _JOINERS)
