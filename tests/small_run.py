@@ -1,19 +1,34 @@
 """A whole small fit by the command line, for tests: a tiny LALM, two tools, few questions.
 
-Started as a user starts it, in a process group of its own; what it says goes to a log.
+Started as a user starts it, in a process group of its own; what it says goes to a log. A run that
+is to be killed is forked from a process that has imported what a fit imports: that takes longer
+than the fit.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 import yaml
 from tiny import tiny_folder
+
+WARM = get_context("forkserver")
+"""Starts processes that have imported the heavy half already."""
+WARM.set_forkserver_preload(
+    [
+        "routerlab.experiment",
+        "routerlab.lightning_cli",
+        "routerlab.reasoners.transformers_reasoner",
+        "peft",
+        "transformers.models.qwen2_5_omni.modeling_qwen2_5_omni",
+    ]
+)
 
 EPOCHS, QUESTIONS, BATCH = 3, 24, 4
 
@@ -67,18 +82,34 @@ def recipe(home: Path) -> Path:
     return path
 
 
-def start(recipe: Path, home: Path, *more: str) -> subprocess.Popen[bytes]:
-    """`routerlab fit` as typed in `home`; what it says is added to a log there."""
-    home.mkdir(exist_ok=True)
+def typed(recipe: Path, home: Path, seconds: float) -> int:
+    """`routerlab fit` as typed in `home`, to its end, within this time; its exit code."""
+    home.mkdir()
     with (home / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "routerlab.cli", "fit", str(recipe), *more],
-            cwd=home,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        command = [sys.executable, "-m", "routerlab.cli", "fit", str(recipe)]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        streams = {"stdout": log, "stderr": log}
+        return subprocess.run(command, cwd=home, env=env, timeout=seconds, **streams).returncode
+
+
+def start(recipe: Path, home: Path, *more: str) -> BaseProcess:
+    """The same in a warm process; what it says is added to the log there."""
+    home.mkdir(exist_ok=True)
+    process = WARM.Process(target=_fit, args=(home, ["fit", str(recipe), *more]))
+    process.start()
+    return process
+
+
+def _fit(home: Path, words: list[str]) -> None:
+    from routerlab.cli import main
+
+    os.setsid()
+    os.chdir(home)
+    log = os.open("log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.argv = ["routerlab", *words]
+    sys.exit(main(words))
 
 
 def said(home: Path) -> str:
@@ -87,7 +118,7 @@ def said(home: Path) -> str:
     return log.read_text(errors="replace") if log.exists() else ""
 
 
-def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def family(process: BaseProcess) -> list[psutil.Process]:
     """A process and all that it started."""
     try:
         first = psutil.Process(process.pid)
@@ -104,11 +135,18 @@ def none_left(members: list[psutil.Process], seconds: float = 30.0) -> bool:
     return not left
 
 
-def kill(process: subprocess.Popen[bytes]) -> int:
+def ended(process: BaseProcess, seconds: float) -> int | None:
+    """The exit code of a process that ends by itself within this time; else None."""
+    process.join(seconds)
+    return process.exitcode
+
+
+def kill(process: BaseProcess) -> int:
     """End the first process alone, by SIGKILL; its children must end by themselves. Its code."""
     members = family(process)
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGKILL)
-    code = process.wait(timeout=60)
+    if process.exitcode is None:
+        process.kill()
+    code = ended(process, 60)
+    assert code is not None, "SIGKILL did not end it"
     assert none_left(members), "a process outlived the run that started it"
     return code

@@ -74,6 +74,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One for all tests that do not look at the filling: the tool hears each clip once."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 def module(folder: Path, **settings: Any) -> RouterDataModule:
     given = {"cache_dir": str(folder.parent / "cache"), "tools": ["pitch"], "workers": 1}
     return RouterDataModule(str(folder), reasoner=LongestWord(), **(given | settings))
@@ -114,10 +120,10 @@ class TestFilling:
         assert batch.correct is None
         assert len(batch.clips) == 3
 
-    def test_a_missing_split_is_said_when_it_is_needed(self, folder: Path) -> None:
+    def test_a_missing_split_is_said_when_it_is_needed(self, folder: Path, cache: str) -> None:
         (folder / "train.json").unlink()
         (folder / "val.json").unlink()
-        data = filled(folder)
+        data = filled(folder, cache_dir=cache)
         assert data.val_dataloader() == []
         with pytest.raises(UserError, match="no train split"):
             data.train_dataloader()
@@ -215,9 +221,9 @@ class TestGeneratedData:
 
 class TestBatches:
     def test_training_order_follows_from_the_seed(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, folder: Path, cache: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        data = filled(folder, batch_size=2)
+        data = filled(folder, batch_size=2, cache_dir=cache)
 
         def epoch() -> list[tuple[int, ...]]:
             return [batch.rows for batch in data.train_dataloader()]
@@ -229,8 +235,8 @@ class TestBatches:
         monkeypatch.setenv("PL_GLOBAL_SEED", "4")
         assert first != epoch()
 
-    def test_a_batch_carries_its_rows_of_the_table(self, folder: Path) -> None:
-        data = filled(folder)
+    def test_a_batch_carries_its_rows_of_the_table(self, folder: Path, cache: str) -> None:
+        data = filled(folder, cache_dir=cache)
         (batch,) = data.test_dataloader()
         assert batch.rows == (0, 1, 2)
         assert batch.correct.dtype == torch.bool
@@ -280,28 +286,36 @@ def test_all_files_problems_come_as_one_error(folder: Path) -> None:
 class TestStratified:
     """`pitch` puts every question right: what direct gets wrong is fixed, the rest redundant."""
 
-    def test_training_questions_are_drawn_and_the_draw_is_recorded(self, folder: Path) -> None:
-        whole = filled(folder).tables["train"]
+    def test_training_questions_are_drawn_and_the_draw_is_recorded(
+        self, folder: Path, cache: str
+    ) -> None:
+        whole = filled(folder, cache_dir=cache).tables["train"]
         fixed = int((~whole.correct[:, 0]).sum())
         assert 0 < fixed < len(whole)
         asked = Stratify(questions=2, fix=0.5, redundant=0.5, break_=0)
-        data = filled(folder, stratify=asked)
+        data = filled(folder, stratify=asked, cache_dir=cache)
         table = data.tables["train"]
         assert len(table) == len(data.questions("train")) == 2
         assert table.correct[:, 0].sum() == 1
         assert data.strata["fix"] == {"pool": fixed, "wanted": 0.5, "drawn": 1}
         assert data.strata["settings"]["seed"] == 0
         assert len(data.tables["test"]) == 3
-        assert filled(folder, stratify=asked).tables["train"].questions == table.questions
+        assert (
+            filled(folder, stratify=asked, cache_dir=cache).tables["train"].questions
+            == table.questions
+        )
 
-    def test_a_survey_looks_at_the_pool_which_may_be_a_part_of_the_file(self, folder: Path) -> None:
-        data = module(folder, stratify=Stratify(questions=2, pool=4, strict=True))
+    def test_a_survey_looks_at_the_pool_which_may_be_a_part_of_the_file(
+        self, folder: Path, cache: str
+    ) -> None:
+        asked = Stratify(questions=2, pool=4, strict=True)
+        data = module(folder, stratify=asked, cache_dir=cache)
         assert data.problems() == []
         data.setup("survey")
         assert len(data.tables["train"]) == 4
         assert data.strata["questions"] == 2
         with pytest.raises(UserError, match="no break question"):
-            filled(folder, stratify=Stratify(questions=2, pool=4, strict=True))
+            filled(folder, stratify=asked, cache_dir=cache)
 
     def test_odd_settings_are_problems_of_the_recipe(self, folder: Path) -> None:
         assert module(folder, stratify=Stratify(questions=0)).problems() == [

@@ -16,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from routerlab import doctor
+from routerlab.cli import main
 from routerlab.commands.recipes import find_recipe, packaged_recipes
 from routerlab.doctor import Machine
 from routerlab.doctor_recipes import Needs, declared, fit
@@ -190,13 +191,6 @@ def test_the_hub_answers_or_not(address: str, monkeypatch: pytest.MonkeyPatch) -
 # -- the command ----------------------------------------------------------------------------------
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "routerlab.cli", "doctor", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "SECRET": "sk-9"}
-    )
-
-
 def test_help_and_wrong_words_need_no_torch(tmp_path: Path) -> None:
     script = (
         "import sys; from routerlab.cli import main\n"
@@ -215,7 +209,13 @@ def test_help_and_wrong_words_need_no_torch(tmp_path: Path) -> None:
 
 def test_a_machine_that_runs_the_quickstart(tmp_path: Path) -> None:
     shipped = packaged_recipes()
-    done = run(tmp_path, "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "routerlab.cli", "doctor", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "SECRET": "sk-9"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert said["ok"] is True
@@ -230,11 +230,13 @@ def test_a_machine_that_runs_the_quickstart(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_named_recipe_that_does_not_fit_is_exit_code_one(tmp_path: Path) -> None:
-    (tmp_path / "huge.yaml").write_text("# 99999 GB of memory\nmodel: {lalm: lab/none}\n")
-    done = run(tmp_path, "huge.yaml")
-    assert done.returncode == 1, done.stderr
-    machine, recipes, verdict = done.stdout.split("\n\n")
+def test_a_named_recipe_that_does_not_fit_is_exit_code_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("huge.yaml").write_text("# 99999 GB of memory\nmodel: {lalm: lab/none}\n")
+    assert main(["doctor", "huge.yaml"]) == 1
+    machine, recipes, verdict = capsys.readouterr().out.split("\n\n")
     assert machine.startswith("This machine\nok    python")
     assert recipes.splitlines()[0] == "Recipes"
     assert "needs 99999 GB of memory, this machine has" in recipes

@@ -1,7 +1,8 @@
 """A fit killed in its survey, its training or its test and gone on with ends as an unbroken one.
 
 Done as a user does it: the command line in processes of their own, ended by SIGKILL at marks in
-the run's own files. The suite kills once in each place;
+the run's own files. The unbroken run is typed; the others are forked with the imports done, so
+that nearly all of their time is the run's. The suite kills once in each place;
 `ROUTERLAB_KILLS=20 python -m pytest -s tests/test_killed.py` kills twenty times and prints where.
 """
 
@@ -11,17 +12,17 @@ import json
 import os
 import random
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import kill, recipe, said, start
+from small_run import ended, kill, recipe, said, start, typed
 
 KILLS = int(os.environ.get("ROUTERLAB_KILLS", "3"))
 PLACES = ("survey", "train", "test")
@@ -129,10 +130,10 @@ def kill_at(place: str, small: Path, home: Path, draw: random.Random, whole: int
     return f"{place}: exit {code}, {facts(home)} facts, {whole_files} whole files"
 
 
-def wait_for(process: subprocess.Popen[bytes], reached: Callable[[], bool], home: Path) -> None:
+def wait_for(process: BaseProcess, reached: Callable[[], bool], home: Path) -> None:
     until = time.monotonic() + PATIENCE_S
     while not reached():
-        assert process.poll() is None, said(home)[-2000:]
+        assert process.exitcode is None, said(home)[-2000:]
         assert time.monotonic() < until, said(home)[-2000:]
         time.sleep(0.005)
 
@@ -169,8 +170,7 @@ def rounds() -> Iterator[list[str]]:
 @pytest.mark.timeout(PATIENCE_S * (2 + KILLS))
 def test_a_fit_killed_and_gone_on_with_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     small, unbroken = recipe(tmp_path), tmp_path / "unbroken"
-    process = start(small, unbroken)
-    assert process.wait(timeout=PATIENCE_S) == 0, said(unbroken)[-2000:]
+    assert typed(small, unbroken, PATIENCE_S) == 0, said(unbroken)[-2000:]
     expected, whole = end_state(unbroken), facts(unbroken)
 
     draw, kills = random.Random(5), 0
@@ -181,7 +181,7 @@ def test_a_fit_killed_and_gone_on_with_ends_as_an_unbroken_one(tmp_path: Path) -
             kills += 1
             print(f"kill {kills}, {fell}")
         process = start(small, home, *begun(home))
-        assert process.wait(timeout=PATIENCE_S) == 0, said(home)[-2000:]
+        assert ended(process, PATIENCE_S) == 0, said(home)[-2000:]
         check_files(home)
         assert not [p for p in (home / "runs/small").rglob("*") if ".half" in p.name]
         found = end_state(home)

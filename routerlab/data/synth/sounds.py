@@ -1,6 +1,8 @@
 """The sounds SynthAQA is made of: tones, hits, noise, rooms. Pure functions of a generator.
 
 Everything is float64 at 16 kHz until `finish` scales and rounds it. Nothing here knows a question.
+SciPy's filters are imported where they filter: names of data are looked up by commands that make no
+sound, and importing them takes longer than such a command.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy import signal
 
 SAMPLE_RATE = 16_000
 
@@ -98,9 +99,11 @@ def tone(rng: Generator, midi: float, seconds: float, timbre: str) -> Sound:
 
 def noise_burst(rng: Generator, seconds: float, low: float = 100.0, high: float = 7000.0) -> Sound:
     """Band-limited noise, in Hz, RMS 0.1."""
-    edges = signal.butter(2, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos")
+    from scipy.signal import butter, sosfilt
+
+    edges = butter(2, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos")
     raw = rng.standard_normal(round(seconds * SAMPLE_RATE) + 400)
-    return fade(level(signal.sosfilt(edges, raw)[400:], -20.0), 0.004, 0.01)
+    return fade(level(sosfilt(edges, raw)[400:], -20.0), 0.004, 0.01)
 
 
 def knock(rng: Generator, seconds: float = 0.12, pitch: float = 220.0) -> Sound:
@@ -114,8 +117,10 @@ def knock(rng: Generator, seconds: float = 0.12, pitch: float = 220.0) -> Sound:
 
 def sweep(seconds: float, start_hz: float, end_hz: float) -> Sound:
     """A logarithmic chirp."""
+    from scipy.signal import chirp
+
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    wave = signal.chirp(time, start_hz, seconds, end_hz, method="logarithmic")
+    wave = chirp(time, start_hz, seconds, end_hz, method="logarithmic")
     return fade(level(wave, -20.0))
 
 
@@ -142,9 +147,11 @@ def place(seconds: float, events: Sequence[tuple[float, Sound]]) -> Sound:
 
 def add_noise(rng: Generator, sound: Sound, snr_db: float) -> Sound:
     """Add pink-ish noise over the whole clip at an SNR against the sounding part's power."""
+    from scipy.signal import lfilter
+
     active = sound[np.abs(sound) > 1e-4]
     power = float(np.mean(active**2)) if len(active) else 1e-2
-    hiss = signal.lfilter([1.0, 0.4], [1.0, -0.7], rng.standard_normal(len(sound)))
+    hiss = lfilter([1.0, 0.4], [1.0, -0.7], rng.standard_normal(len(sound)))
     hiss *= np.sqrt(power / np.mean(hiss**2)) * 10 ** (-snr_db / 20)
     return np.asarray(sound + hiss)
 
@@ -161,10 +168,12 @@ def echo(sound: Sound, delay: float, feedback: float, repeats: int = 3) -> Sound
 
 def room(rng: Generator, sound: Sound, rt60: float) -> Sound:
     """Convolve with exponentially decaying noise: 60 dB down after `rt60` seconds."""
+    from scipy.signal import fftconvolve
+
     n = round(rt60 * SAMPLE_RATE)
     tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
     tail *= 0.5 / np.sqrt(np.sum(tail**2))
-    return np.asarray(sound + signal.fftconvolve(sound, tail)[: len(sound)])
+    return np.asarray(sound + fftconvolve(sound, tail)[: len(sound)])
 
 
 def curve(sound: Sound, points_db: Sequence[float]) -> Sound:
