@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch.distributed
 from toy_world import Bench, Scripted, make_questions, oracle
+from warm import says_to
 
 from routerlab.data.filling import fill, opened, summed
 from routerlab.errors import UserError
@@ -96,5 +96,7 @@ def main(home: Path, rank: int) -> None:
     filled(home / "broken", ranks, reasoner=Broken() if second else Scripted())
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+def rank_of_two(home: Path, rank: int) -> None:
+    """`main` in a process of its own, whose log lies beside what it tells."""
+    says_to(home / f"{rank}.log")
+    main(home, rank)

@@ -10,25 +10,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 import yaml
 from tiny import tiny_folder
-
-WARM = get_context("forkserver")
-"""Starts processes that have imported the heavy half already."""
-WARM.set_forkserver_preload(
-    [
-        "routerlab.experiment",
-        "routerlab.lightning_cli",
-        "routerlab.reasoners.transformers_reasoner",
-        "peft",
-        "transformers.models.qwen2_5_omni.modeling_qwen2_5_omni",
-    ]
-)
+from warm import WARM, ended, says_to
 
 EPOCHS, QUESTIONS, BATCH = 3, 24, 4
 
@@ -105,9 +93,7 @@ def _fit(home: Path, words: list[str]) -> None:
 
     os.setsid()
     os.chdir(home)
-    log = os.open("log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    says_to(home / "log.txt")
     sys.argv = ["routerlab", *words]
     sys.exit(main(words))
 
@@ -133,12 +119,6 @@ def none_left(members: list[psutil.Process], seconds: float = 30.0) -> bool:
     for process in left:
         process.kill()
     return not left
-
-
-def ended(process: BaseProcess, seconds: float) -> int | None:
-    """The exit code of a process that ends by itself within this time; else None."""
-    process.join(seconds)
-    return process.exitcode
 
 
 def kill(process: BaseProcess) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import fill_run
 import pytest
 from toy_world import make_questions
+from warm import WARM, ended
 
 from routerlab.data.filling import share
 from routerlab.ranks import Ranks, end_others
@@ -26,17 +26,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[Any]
     """What two gloo processes told of every scenario, and how each of them ended."""
     home = tmp_path_factory.mktemp("pair")
     make_questions(home / "clips")
-    script = str(Path(fill_run.__file__))
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", script, str(home), str(rank)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    ends = [(p.communicate(timeout=220)[1], p.returncode) for p in started]
+    started = [WARM.Process(target=fill_run.rank_of_two, args=(home, rank)) for rank in (0, 1)]
+    for process in started:
+        process.start()
+    codes = [ended(process, 220) for process in started]
+    ends = [((home / f"{rank}.log").read_text(), code) for rank, code in enumerate(codes)]
     files = [home / f"{rank}.json" for rank in (0, 1)]
     assert all(file.is_file() for file in files), ends
     return [json.loads(file.read_text()) for file in files], ends

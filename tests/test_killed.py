@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import ended, kill, recipe, said, start, typed
+from small_run import kill, recipe, said, start, typed
+from warm import ended
 
 KILLS = int(os.environ.get("ROUTERLAB_KILLS", "3"))
 PLACES = ("survey", "train", "test")
