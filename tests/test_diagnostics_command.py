@@ -35,7 +35,7 @@ def test_diagnostics_through_the_command_line(
     lalm = tiny_folder(tmp_path / "lalm")
     tiny = [
         f"data.reasoner={REASONER}", f"data.reasoner.lalm={lalm}", f"model.policy.lalm={lalm}",
-        "data.tools=[tempo,onsets]", "data.workers=1", "data.controls=false",
+        "data.tools=[loudness,segments]", "data.workers=1", "data.controls=false",
         "data.crossfit=false", "data.all_outputs=false", *SIZES,
     ]  # fmt: skip
     run("fit", "quickstart_reduced", *tiny, "model.policy.shuffle_labels=true")
@@ -50,7 +50,7 @@ def test_diagnostics_through_the_command_line(
     assert found["cost"]["reasoner_calls"] > 24
     assert found["keyword_twins"]["pairs"] == 3
     assert set(found["reasoner_hearing"]) == {"silence", "no_audio"}
-    assert found["new_tool"]["tool"] not in ("tempo", "onsets")
+    assert found["new_tool"]["tool"] not in ("loudness", "segments")
     for title in ("Keyword traps", "Over-inference", "The Router without", "A tool that was in no"):
         assert title in shown
 

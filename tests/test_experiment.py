@@ -44,7 +44,7 @@ class World:
         given = {
             "data_dir": str(self.root / "data"),
             "cache_dir": str(self.root / "cache"),
-            "tools": ["tempo", "onsets"],
+            "tools": ["loudness", "segments"],
             "reasoner": TransformersReasoner(self.lalm),
             "batch_size": 6,
             "workers": 1,
@@ -85,8 +85,8 @@ def test_results_hold_every_named_figure(world: World) -> None:
         known = {k for k, v in figures["accuracy"].items() if v is not None}
         assert known == set(RIVALS) - {"predictable"}
         assert set(figures["ci95"]["routed_minus"]) == (known - {"routed"}) | {
-            "tool.tempo",
-            "tool.onsets",
+            "tool.loudness",
+            "tool.segments",
         }
     assert set(results["headroom_closed"]) == {"predictable", "raw", "cross_fitted"}
     assert set(results["counters"]) == {"reasoner_calls", "tool_calls", "cache_hits"}
@@ -96,7 +96,7 @@ def test_results_hold_every_named_figure(world: World) -> None:
     assert results["seed"] == 5
     assert results["lalm"] == world.data().lalm
     assert 0 <= results["gold_verbatim"] <= 1
-    assert set(results["break_rate"]) == {"tempo", "onsets"}
+    assert set(results["break_rate"]) == {"loudness", "segments"}
 
 
 def test_a_map_of_another_lalm_leaves_predictable_empty_with_a_reason(world: World) -> None:
@@ -111,7 +111,7 @@ def test_the_other_files_of_a_run(world: World) -> None:
     assert all(abs(sum(row["probabilities"].values()) - 1) < 1e-4 for row in rows)
     manifest = world.json("manifest.json")
     assert manifest["lalm"] == manifest["router_lalm"] == world.data().lalm
-    assert set(manifest["tools"]) == {"tempo", "onsets"}
+    assert set(manifest["tools"]) == {"loudness", "segments"}
     assert set(manifest["data"]) == set(manifest["releases"]) == set(SIZES)
     assert manifest["scorer"] == "strict"
     assert manifest["packages"]["torch"]
@@ -276,13 +276,13 @@ def test_a_map_is_made_from_fresh_data(world: World, tmp_path: Path) -> None:
         data_dir=str(world.root / "data"),
         cache_dir=str(world.root / "cache"),
         workers=1,
-        tools=["tempo", "onsets"],
+        tools=["loudness", "segments"],
         reasoner=TransformersReasoner(world.lalm),
     )
     made = PredictableMap.load(path)
     assert made.mismatch(world.data().lalm, made.tools) == ""
     assert made.questions == 8
-    assert set(made.actions.values()) <= {"direct", "tempo", "onsets"}
+    assert set(made.actions.values()) <= {"direct", "loudness", "segments"}
 
 
 def _restored(world: World, data: RouterDataModule) -> Any:

@@ -38,7 +38,7 @@ def data(root: Path, reasoner: Scripted) -> RouterDataModule:
     return RouterDataModule(
         data_dir=str(root / "data"),
         cache_dir=str(root / "cache"),
-        tools=["tempo", "loudness"],
+        tools=["segments", "loudness"],
         reasoner=reasoner,
         workers=1,
         crossfit=True,
@@ -68,7 +68,7 @@ def test_every_setting_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -
         assert words in shown
     back, replicates, together = read_table(table)
     assert (len(back), [r.actions for r in replicates]) == (
-        25, [("direct", "tempo", "loudness"), ("direct",)],
+        25, [("direct", "segments", "loudness"), ("direct",)],
     )  # fmt: skip
     assert together is not None
 
