@@ -39,7 +39,7 @@ socket.getaddrinfo = refuse
 SMALL = (
     "trainer.max_epochs=1",
     *("data.train=24", "data.val=8", "data.test=16", "data.ood=8"),
-    *("data.controls=false", "data.crossfit=false", "data.workers=2"),
+    *("data.controls=false", "data.crossfit=false", "data.workers=1"),
 )
 REASONER = "routerlab.reasoners.transformers_reasoner.TransformersReasoner"
 
