@@ -18,7 +18,7 @@ from routerlab.tools.signal import Floats, padded, warm_clip
 from routerlab.types import Clip, ToolCard
 
 _FRAME_S = 0.064
-_VOICED = 0.6
+VOICED = 0.6
 """Least periodicity of a frame that belongs to a note."""
 _AS_GOOD = 0.03
 """How much less periodic a higher pitch may be and still be taken for the fundamental."""
@@ -56,8 +56,8 @@ class Pitch(Tool):
 
     def run(self, clip: Clip) -> dict[str, Any]:
         """Track, cut at gaps and at jumps of more than half a semitone, summarise."""
-        track = self._track(clip.samples, clip.sample_rate)
-        voiced = track.periodicity > _VOICED
+        track = self.track(clip.samples, clip.sample_rate)
+        voiced = track.periodicity > VOICED
         notes = notes_of(track, clip.samples, clip.sample_rate, voiced, self.least_s)
         return summary(notes, float(voiced.mean()))
 
@@ -65,7 +65,8 @@ class Pitch(Tool):
         """The first five notes."""
         return notes_text("pitch", values)
 
-    def _track(self, samples: Floats, rate: int) -> Track:
+    def track(self, samples: Floats, rate: int) -> Track:
+        """Pitch and periodicity of every frame of samples [n], voiced or not."""
         import librosa
 
         frame = 2 ** round(np.log2(_FRAME_S * rate))

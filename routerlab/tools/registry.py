@@ -37,6 +37,8 @@ MODELS: dict[str, tuple[str, str]] = {
     "language": ("language", "Language"),
     "sound_events": ("sound_models", "SoundEvents"),
     "sound_match": ("sound_models", "SoundMatch"),
+    "emotion": ("emotion", "Emotion"),
+    "speakers": ("speakers", "Speakers"),
 }
 """Tools that stand on weights (module and class): named here, imported only when asked for."""
 

@@ -85,6 +85,13 @@ def padded(samples: Floats, least: int) -> Floats:
     return np.pad(samples, (0, least - len(samples)))
 
 
+def softmax(logits: Floats) -> Floats:
+    """Shares that sum to 1 over the last axis."""
+    weights: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
+
+
 def times(values: Any) -> str:
     """Times as the tools print them: "0.21 0.63"."""
     return " ".join(f"{value:.2f}" for value in values)

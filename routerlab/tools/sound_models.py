@@ -14,7 +14,7 @@ import numpy as np
 from routerlab.tools.base import MAX_TEXT
 from routerlab.tools.hub_models import HubModel, HubTool, heard
 from routerlab.tools.rhythm import audible
-from routerlab.tools.signal import Floats
+from routerlab.tools.signal import Floats, softmax
 from routerlab.tools.stretches import Stretch, heard_s, stretches
 from routerlab.types import Clip, ToolCard
 
@@ -106,7 +106,7 @@ class SoundEvents(HubTool):
         )["input_values"]
         logits = self._network(given.to(self._network.device, self._network.dtype)).logits
         raw = logits.float().cpu().numpy()
-        return _softmax(raw) if self.exclusive else 1 / (1 + np.exp(-raw))
+        return softmax(raw) if self.exclusive else 1 / (1 + np.exp(-raw))
 
     def _values(self, parts: list[Stretch], scores: Floats) -> dict[str, Any]:
         if not parts:
@@ -230,7 +230,7 @@ class SoundMatch(HubTool):
     ) -> dict[str, Any]:
         if not parts:
             return {"matches": [], "best": None, "heard_s": 0.0}
-        shares = 100 * _softmax(self._scale * alike)
+        shares = 100 * softmax(self._scale * alike)
         rows = [
             {
                 "choice": options[at],
@@ -263,12 +263,6 @@ def _vectors(found: Any) -> Floats:
     raw: Floats = found.pooler_output.float().cpu().numpy()
     unit: Floats = raw / np.maximum(np.linalg.norm(raw, axis=-1, keepdims=True), 1e-9)
     return unit
-
-
-def _softmax(logits: Floats) -> Floats:
-    weights: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    return weights
 
 
 def _short(text: str) -> str:

@@ -5,13 +5,17 @@ It stops at cutting; what a stretch says, and how stretches are put together, is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LEAST_S = 0.1
 """Shorter sounds are filled up with silence: models take a frame or two at least."""
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,17 @@ def stretches(samples: NDArray[np.float32], rate: int, seconds: float, most: int
     count = min(max(-(-len(samples) // width), 1), most)
     first = np.rint(np.linspace(0, max(len(samples) - width, 0), count)).astype(int)
     return [_stretch(samples[at : at + width], rate, int(at)) for at in first]
+
+
+def spread(found: Sequence[Part], most: int) -> list[Part]:
+    """At most `most` of them, evenly spread.
+
+    >>> spread("abcdefg", 3)
+    ['a', 'd', 'g']
+    """
+    if len(found) <= most:
+        return list(found)
+    return [found[at] for at in np.linspace(0, len(found) - 1, most).round().astype(int).tolist()]
 
 
 def heard_s(parts: list[Stretch]) -> float:
