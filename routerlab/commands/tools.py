@@ -45,7 +45,7 @@ def _parser() -> Parser:
     check.add_argument("name", metavar="CLASS_PATH", help="package.module.Class, or a known name")
     check.add_argument("settings", nargs="*", metavar="key=value", help="the tool's settings")
     check.set_defaults(do=_check)
-    measure = verbs.add_parser("bench", help="how right and how fast the signal tools are")
+    measure = verbs.add_parser("bench", help="how right and how fast the tools are")
     measure.add_argument("name", nargs="*", help="tools to measure; all if none")
     measure.add_argument("--clips", type=int, default=96, help="sounds a task (96)")
     measure.set_defaults(do=_bench)
@@ -100,12 +100,15 @@ def _bench(args: argparse.Namespace) -> int:
             raise UserError(unknown("tools bench: nothing measures a tool", name, tasks))
     for score in bench.bench(args.name, clips=args.clips):
         print(score, flush=True)
+    for name in tasks if not args.name else []:
+        if line := bench.lacking(name):
+            print(f"{name:12} not measured. {line}")
     if not args.name or "loudness" in args.name:
         error = bench.loudness_error()
         verdict = "reached" if error <= 0.3 else "SHORT: more than 0.3 LU"
         pace = bench.speed(load_tool("loudness"))
         what = f"at most {error:.2f} LU from BS.1770's table"
-        print(f"{'loudness':9} {what:70}  {pace:6.0f} x  {verdict}")
+        print(f"{'loudness':12} {what:60}  {pace:6.0f} x  {verdict}")
     return 0
 
 

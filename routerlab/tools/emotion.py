@@ -56,7 +56,7 @@ class Emotion(HubTool):
         measures="how a voice sounds: the model's emotions (neutral, happy, angry, sad), scored",
         unit="score 0 to 1 and seconds",
         stops_at="the model's few labels, learnt from acted speech: not words, reasons or songs",
-        needs=("routerlab[tools]",),
+        needs=("silero-vad",),
         licence="Apache-2.0",
     )
     schema: ClassVar = {

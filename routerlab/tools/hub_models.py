@@ -18,7 +18,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,13 +28,14 @@ from routerlab import __version__
 from routerlab.errors import ToolError, UserError
 from routerlab.tools.base import Tool
 from routerlab.tools.signal import AUDIBLE_DB, level_curve, warm_clip
+from routerlab.tools.wheels import wheel_mark
 from routerlab.types import Clip
 
 RATE = 16_000
 """Hz that speech models and most others listen at."""
 
 DTYPES = ("float32", "float16", "bfloat16")
-_DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+DEVICES = re.compile(r"cpu|mps|cuda(:\d+)?")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WANTED = ["*.json", "*.txt", "*.safetensors"]
 # Copies of the weights in other number formats, and other frameworks' folders, stay where they are.
@@ -67,7 +67,7 @@ class HubModel:
         """Refuse what could only fail once the weights are there."""
         if not self.name:
             raise ValueError("give model: a folder, or a hub id 'owner/name'")
-        if not _DEVICE.fullmatch(self.device):
+        if not DEVICES.fullmatch(self.device):
             raise ValueError(f"device is {self.device!r}; allowed: cpu, cuda, cuda:N, mps")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}; allowed: {', '.join(DTYPES)}")
@@ -101,8 +101,7 @@ class HubModel:
         import torch
         import transformers
 
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"tools: device is {self.device!r}, and no GPU is to be seen. Use cpu.")
+        demand_device(self.device)
         try:
             with quiet():
                 network, told = getattr(transformers, kind).from_pretrained(
@@ -162,10 +161,12 @@ class HubTool(Tool):
 
     Attributes:
         source: where its weights come from.
+        library: the package whose network it is.
     """
 
     batch_size = 8
     needs_torch: ClassVar[bool] = True
+    library: ClassVar[str] = "transformers"
 
     def __init__(
         self, model: str, revision: str = "", device: str = "cpu", dtype: str = "float32"
@@ -176,10 +177,10 @@ class HubTool(Tool):
     def version(self) -> str:
         """Package, weights and settings; where a folder lies does not count, what it holds does."""
         told = {k: v for k, v in self.settings.items() if k not in ("model", "revision")}
-        library = ".".join(package_version("transformers").split(".")[:2])
+        library = ".".join(wheel_mark(self.library).split(".")[:2])
         return (
             f"routerlab {__version__} {type(self).__qualname__} r{self.revision} "
-            f"{self.source.mark()} transformers {library} {json.dumps(told, sort_keys=True)}"
+            f"{self.source.mark()} {library} {json.dumps(told, sort_keys=True)}"
         )
 
     @abstractmethod
@@ -201,6 +202,18 @@ class HubTool(Tool):
     def run(self, clip: Clip, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Values of one clip."""
         return self.run_many([clip], list(args))[0]
+
+
+def demand_device(device: str) -> None:
+    """Refuse a GPU where there is none, before weights are read.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"tools: device is {device!r}, and no GPU is to be seen. Use cpu.")
 
 
 def heard(clip: Clip, rate: int = RATE) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ class Language(SpokenTool):
         measures="which language is spoken (Whisper's first guess), with the next likely ones",
         unit="percent",
         stops_at="one language a clip; unsure of short speech, accents, songs and close languages",
-        needs=("routerlab[tools]",),
+        needs=("silero-vad",),
         licence="Apache-2.0",
     )
     schema: ClassVar = {

@@ -58,12 +58,13 @@ def missing(needs: Iterable[str]) -> list[str]:
 
 
 def pip_line(needs: Sequence[str]) -> str:
-    """The command that installs them; "" for nothing.
+    """The command that installs them, by the extra that sets their versions; "" for nothing.
 
-    >>> pip_line(["routerlab[tools]"])
+    >>> pip_line(["silero-vad", "routerlab[tools]"])
     'pip install "routerlab[tools]"'
     """
-    return f"pip install {' '.join(_quoted(_full(need)) for need in needs)}" if needs else ""
+    wanted = dict.fromkeys(_quoted(_offered(need)) for need in needs)
+    return f"pip install {' '.join(wanted)}" if wanted else ""
 
 
 def _row(name: str, tool: type[Tool]) -> dict[str, Any]:
@@ -96,6 +97,15 @@ def _full(need: str) -> str:
     """A need as pip wants it: "tools" is an extra of routerlab if routerlab has one."""
     extras = metadata("routerlab").get_all("Provides-Extra") or []
     return f"routerlab[{need}]" if need in extras else need
+
+
+def _offered(need: str) -> str:
+    """The extra of routerlab that brings a package, or the need itself."""
+    for line in requires("routerlab") or []:
+        extra = re.search(r"""extra\s*==\s*["'](.+?)["']""", line)
+        if extra and _name(line) == need:
+            return f"routerlab[{extra[1]}]"
+    return _full(need)
 
 
 def _quoted(need: str) -> str:

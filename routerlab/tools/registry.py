@@ -33,12 +33,14 @@ MAKERS = {
 
 MODELS: dict[str, tuple[str, str]] = {
     "speech_activity": ("speech_activity", "SpeechActivity"),
+    "pitch_neural": ("pitch_neural", "PitchNeural"),
     "transcript": ("transcript", "Transcript"),
     "language": ("language", "Language"),
-    "sound_events": ("sound_models", "SoundEvents"),
-    "sound_match": ("sound_models", "SoundMatch"),
     "emotion": ("emotion", "Emotion"),
     "speakers": ("speakers", "Speakers"),
+    "sound_events": ("sound_models", "SoundEvents"),
+    "sound_match": ("sound_models", "SoundMatch"),
+    "beats": ("beats", "Beats"),
 }
 """Tools that stand on weights (module and class): named here, imported only when asked for."""
 

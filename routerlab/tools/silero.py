@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routerlab.errors import UserError
+from routerlab.tools.wheels import INSTALL, wheel_file, wheel_mark
+
+WHEEL = "silero-vad"
+"""The package whose wheel holds the weights."""
 
 FRAME, CONTEXT = 512, 64
 """Samples a frame, and of the frame before that it still sees."""
@@ -45,20 +46,6 @@ _SHAPES = {
 }
 
 Array: TypeAlias = NDArray[np.float32]
-
-
-def silero_version() -> str:
-    """Version of the wheel, which is the revision of its weights.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return version("silero-vad")
-    except PackageNotFoundError:
-        raise UserError(
-            'tools: voice activity needs silero-vad. Run: pip install "routerlab[tools]"'
-        ) from None
 
 
 def voice_probabilities(samples: Array) -> Array:
@@ -136,16 +123,10 @@ def _sigmoid(values: Any) -> Any:
 
 @cache
 def _weights() -> dict[str, Array]:
-    installed = silero_version()
-    # Found, not imported: importing the package would bring torch and set its threads.
-    spec = find_spec("silero_vad")
-    folder = Path((spec.submodule_search_locations or [""])[0] if spec else "")
-    file = folder / "data" / "silero_vad_16k_op15.onnx"
-    weights = _tensors(file.read_bytes()) if file.is_file() else {}
+    weights = _tensors(wheel_file(WHEEL, "data/silero_vad_16k_op15.onnx").read_bytes())
     if {key: value.shape for key, value in weights.items()} != _SHAPES:
         raise UserError(
-            f"tools: silero-vad {installed} holds another network than the one known here. "
-            'Run: pip install "routerlab[tools]"'
+            f"tools: {wheel_mark(WHEEL)} holds another network than the one known here. {INSTALL}"
         )
     return weights
 

@@ -54,7 +54,7 @@ class Speakers(HubTool):
         measures="how many voices speak, who when and how long, who begins, how high each speaks",
         unit="speakers, seconds and Hz",
         stops_at="up to 8 voices, one at a time; unsure of overlap, very short turns, like voices",
-        needs=("routerlab[tools]",),
+        needs=("silero-vad",),
         licence="CC-BY-SA-3.0",
     )
     schema: ClassVar = {

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from routerlab.tools.base import MAX_TEXT, Tool
 from routerlab.tools.hub_models import heard
 from routerlab.tools.signal import warm_clip
+from routerlab.tools.silero import WHEEL
 from routerlab.tools.voices import Gate, loud, voiced
 from routerlab.types import Clip, ToolCard
 
@@ -29,7 +30,7 @@ class SpeechActivity(Tool):
         measures="whether and where somebody speaks: stretches of speech and their total",
         unit="seconds and percent",
         stops_at="speech or not: no words, no speakers; singing or a loud crowd may count",
-        needs=("routerlab[tools]",),
+        needs=(WHEEL,),
         licence="MIT",
     )
     schema: ClassVar = {

@@ -41,7 +41,7 @@ class Transcript(SpokenTool):
         measures="the words that are spoken (Whisper), their language, and when they are said",
         unit="text and seconds",
         stops_at="errs on names, numbers, accents, songs, voices at once; not who speaks, nor how",
-        needs=("routerlab[tools]",),
+        needs=("silero-vad",),
         licence="Apache-2.0",
     )
     schema: ClassVar = {

@@ -15,7 +15,8 @@ from typing import TypeAlias
 import numpy as np
 
 from routerlab.tools.signal import AUDIBLE_DB, Floats, gate_db, level_curve, spans
-from routerlab.tools.silero import FRAME_S, silero_version, voice_probabilities
+from routerlab.tools.silero import FRAME_S, WHEEL, voice_probabilities
+from routerlab.tools.wheels import wheel_mark
 
 RATE = 16_000
 GATES = ("voice", "level")
@@ -55,7 +56,7 @@ class Gate:
 
     def mark(self) -> str:
         """What of it changes a value beside its settings; UserError if silero-vad is missing."""
-        return f"silero-vad {silero_version()}" if self.kind == "voice" else "level gate"
+        return wheel_mark(WHEEL) if self.kind == "voice" else "level gate"
 
     def spans(self, samples: Floats) -> list[Span]:
         """Where to listen, in seconds; empty where there is nothing, or nothing loud enough."""
