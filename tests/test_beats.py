@@ -20,6 +20,7 @@ from routerlab.tools.beats import Beats, metre_of, tempo_of
 from routerlab.types import Clip
 
 torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.torch")
 
 needs_beat_this = pytest.mark.skipif(
     find_spec("beat_this") is None, reason='needs pip install "routerlab[tools]"'
@@ -111,7 +112,7 @@ def test_many_beats_are_told_as_far_as_there_is_room() -> None:
     assert 380 < len(text) <= 400
     few = {**values, "tempo_bpm": None, "beats_per_bar": None, "count": 1, "beats_s": [0.5]}
     assert Beats("a-folder").describe(few) == (
-        "beats: tempo not found, 1 beats, metre not found; at (* downbeat) 0.50 s"
+        "beats: tempo not found, 1 beat, metre not found; at (* downbeat) 0.50 s"
     )
 
 
@@ -185,6 +186,8 @@ def test_what_is_needed_is_told() -> None:
 @pytest.mark.skipif(find_spec("beat_this") is not None, reason="beat-this is installed")
 def test_without_the_package_the_pip_line_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(UserError, match=r'pip install "routerlab\[tools\]"'):
-        _ = Beats(str(tmp_path)).version
+    safetensors.save_file({}, tmp_path / "model.safetensors")
+    tool = Beats(str(tmp_path))
+    for use in (lambda: tool.version, tool.setup):
+        with pytest.raises(UserError, match=r"^tools: beat-this is not installed. Run: pip"):
+            use()

@@ -90,8 +90,9 @@ def main(words: Sequence[str]) -> int:
 
 def _filled(config: Mapping[str, Any], weights: dict[str, Any], name: str) -> Any:
     """The network of a config with every weight given, or a UserError."""
+    given = {key: config[key] for key in _settings() if key in config}
     try:
-        built = _network_class()(**{key: config[key] for key in _settings() if key in config})
+        built = _network_class()(**given)
         built.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as err:
         said = str(err).strip().split("\n")[0]

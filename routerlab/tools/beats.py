@@ -77,7 +77,8 @@ class Beats(HubTool):
             return "beats: no beats found"
         tempo, bar = values["tempo_bpm"], values["beats_per_bar"]
         text = "beats: " + (f"{tempo:.0f} bpm, " if tempo else "tempo not found, ")
-        text += f"{values['count']} beats, " + (f"{bar} a bar" if bar else "metre not found")
+        text += f"{values['count']} beat{'s' if values['count'] > 1 else ''}, "
+        text += f"{bar} a bar" if bar else "metre not found"
         text += "; at (* downbeat)"
         first = set(values["downbeats_s"])
         for at in values["beats_s"]:

@@ -7,7 +7,7 @@ recordings. The loudness reference is the table of ITU-R BS.1770-4 at 48 kHz, wr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -77,14 +77,14 @@ class Score:
         )
 
 
-def bench(names: Sequence[str] = (), clips: int = 96, seed: int = 0) -> list[Score]:
-    """Every task of the named tools, on so many clips clean and again in noise.
+def bench(names: Sequence[str] = (), clips: int = 96, seed: int = 0) -> Iterator[Score]:
+    """Every task of the named tools, one after the other, clean and again in noise.
 
     Args:
         names: all that are installed if none are given.
     """
     wanted = names or [task.tool for task in TASKS if not lacking(task.tool)]
-    return [_measured(task, clips, seed) for task in TASKS if task.tool in wanted]
+    return (_measured(task, clips, seed) for task in TASKS if task.tool in wanted)
 
 
 def lacking(name: str) -> str:

@@ -6,6 +6,7 @@ tool's own tests.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import tracemalloc
@@ -127,12 +128,12 @@ def _schema_problems(tool: Tool) -> list[str]:
 
 def _run_problems(tool: Tool, what: str, clip: Clip, seen: dict[str, Observation]) -> list[str]:
     before = clip.samples.copy()
-    start = time.perf_counter()
+    start = _worked_s()
     try:
         seen[what] = _choose(tool, clip)
     except ToolError as err:
         return [f"on {what}: {err.kind}: {err}{_ADVICE.get(err.kind, '')}"]
-    seconds = time.perf_counter() - start
+    seconds = _worked_s() - start
     problems = []
     if not np.array_equal(before, clip.samples):
         problems.append(f"on {what}: it changed clip.samples. Work on a copy.")
@@ -146,6 +147,11 @@ def _run_problems(tool: Tool, what: str, clip: Clip, seen: dict[str, Observation
             f"{1000 * slow_s:.0f}. Move loading into setup()."
         )
     return problems
+
+
+def _worked_s() -> float:
+    """Processor time of this process and of programs it ran: a busy machine is no tool's fault."""
+    return sum(os.times()[:4])
 
 
 def _repeat_problems(tool: Tool, seen: dict[str, Observation]) -> list[str]:
