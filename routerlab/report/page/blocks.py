@@ -106,7 +106,8 @@ def _row(cells: Sequence[str], strong: bool) -> str:
 
 
 def _identity(run: RunFiles) -> Iterator[list[str]]:
-    known = {**run.state, **run.manifest}
+    # The state's "recipe" is a name, the manifest's a hash.
+    known = {**run.state, "recipe": "", **run.manifest}
     for key, name in (
         ("recipe", "recipe, SHA-256"),
         ("seed", "seed"),

@@ -42,7 +42,7 @@ const action = (row, index) => {
 };
 
 const actions = (row) => {
-  const heads = [["who", "action"], ["sure", "probability, %"], ["said", "answer"], ["", "what the tool says"]];
+  const heads = [["who", "action"], ["sure", "prob. %"], ["said", "answer"], ["", "what the tool says"]];
   const head = make("tr", {}, ...heads.map(([kind, text]) => make("th", { class: kind || null, scope: "col" }, text)));
   const rows = lab.data.actions.map((_, index) => action(row, index));
   return make("table", { class: "acts" }, make("thead", {}, head), make("tbody", {}, ...rows));

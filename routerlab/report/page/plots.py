@@ -77,7 +77,7 @@ def placed(
         for d in dots
     ]
     for dot in sorted(named, key=lambda it: (it.kind != "routed", it.kind == "rival")):
-        wide = len(dot.name) * SIGN_WIDTH
+        wide = len(dot.name) * SIGN_WIDTH * (1.15 if dot.kind == "routed" else 1.0)
         x, y = field.x(dot.calls), field.y(dot.accuracy)
         for dx, dy, anchor in _AROUND:
             start = x + dx - {"start": 0.0, "end": wide, "middle": wide / 2}[anchor]
@@ -129,7 +129,8 @@ def fix_break(counts: Sequence[tuple[str, int, int]]) -> str:
     """
     most = max([max(fix, broken) for _, fix, broken in counts] or [1]) or 1
     gutter = max(len(name) for name, *_ in counts) * SIGN_WIDTH + 18
-    per, height = 27, 27 * len(counts) + 34
+    per = min(44.0, max(27.0, 280 / max(1, len(counts))))
+    thick, height = 0.6 * per, per * len(counts) + 34
     # The longer side of each kind and its number must fit.
     left = max(broken for *_, broken in counts) / most
     right = max(fix for _, fix, _ in counts) / most
@@ -141,15 +142,16 @@ def fix_break(counts: Sequence[tuple[str, int, int]]) -> str:
     ]
     for row, (name, fix, broken) in enumerate(counts):
         top = 24 + per * row
+        base = top + thick / 2 + 8
         strong = " strong" if name == "router" else ""
         wide, back = fix / most * unit, broken / most * unit
         said = tag("title", text=f"{name}: {fix} fixed, {broken} broken")
         parts += [
-            tag("text", text=name, x=0, y=top + 15, class_=f"label{strong}"),
-            tag("rect", said, x=zero, y=top + 3, width=wide, height=16, class_="good"),
-            tag("rect", said, x=zero - back, y=top + 3, width=back, height=16, class_="bad"),
-            tag("text", text=str(fix), x=zero + wide + 6, y=top + 15, class_="tick"),
-            tag("text", text=str(broken), x=zero - back - 6, y=top + 15, class_="tick end"),
+            tag("text", text=name, x=0, y=base, class_=f"label{strong}"),
+            tag("rect", said, x=zero, y=top + 4, width=wide, height=thick, class_="good"),
+            tag("rect", said, x=zero - back, y=top + 4, width=back, height=thick, class_="bad"),
+            tag("text", text=str(fix), x=zero + wide + 6, y=base, class_="tick"),
+            tag("text", text=str(broken), x=zero - back - 6, y=base, class_="tick end"),
         ]
     parts.append(tag("line", x1=zero, x2=zero, y1=22, y2=height - 8, class_="axis"))
     return drawing(WIDTH, height, *parts, says="Questions fixed and broken by each tool")
@@ -186,9 +188,17 @@ def risk(coverage: Floats, error: Floats, direct: float, tail: str = "direct, on
     parts.append(field.path(coverage, error, "line"))
     if len(error):
         last = f"router, {100 * error[-1]:.1f} on all"
-        place: dict[str, Any] = {"x": field.x(1) - 2, "y": field.y(float(error[-1])) - 9}
+        beneath = error[coverage >= 1 - len(last) * SIGN_WIDTH * 1.2 / (field.x(1) - field.x(0))]
+        place: dict[str, Any] = {"x": field.x(1) - 2, "y": _clear(field, beneath, direct)}
         parts.append(tag("text", text=last, **place, class_="label end strong"))
     return drawing(WIDTH, 300, *parts, says="Error against the share of questions answered")
+
+
+def _clear(field: Frame, curve: Floats, other: float) -> float:
+    """A height for a text over a piece of a curve, or under it if another line is in the way."""
+    over = field.y(float(curve.max())) - 9
+    crossed = -18 < field.y(other) - over < 8
+    return field.y(float(curve.min())) + 18 if crossed else over
 
 
 # --- training ---------------------------------------------------------------------------------

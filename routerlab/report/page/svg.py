@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-SIGN_WIDTH = 6.3
+SIGN_WIDTH = 6.5
 """About the width of a sign of the plots' type, in units of a drawing."""
+
+GROWTH = 1.15
+"""How much larger than its units a drawing is where there is room: the same type in all of them."""
 
 
 def tag(name: str, *inside: str, text: str = "", **attributes: Any) -> str:
@@ -40,6 +43,7 @@ def drawing(width: float, height: float, *inside: str, says: str) -> str:
         "svg",
         *inside,
         viewBox=f"0 0 {_value(width)} {_value(height)}",
+        width=width * GROWTH,
         role="img",
         aria_label=says,
         class_="plot",

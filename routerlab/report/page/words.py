@@ -73,11 +73,11 @@ def _calls(results: Mapping[str, Any]) -> Iterator[str]:
             yield closes.strip()
         return
     idle = calls["redundant_right"] + calls["redundant_wrong"]
-    failed = f", {calls['fallback']} fail" if calls["fallback"] else ""
+    failed = f", that failed: {calls['fallback']}" if calls["fallback"] else ""
     yield (
-        f"{closes}It calls a tool on {percent(results['call_rate']['routed'])} % of the questions: "
-        f"{calls['fix']} calls fix a wrong answer, {calls['break']} break a right one, "
-        f"{idle} change nothing{failed}."
+        f"{closes}It calls a tool on {percent(results['call_rate']['routed'])} % of the questions; "
+        f"calls that put a wrong answer right: {calls['fix']}, a right one wrong: "
+        f"{calls['break']}, that changed nothing: {idle}{failed}."
     )
 
 
