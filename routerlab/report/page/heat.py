@@ -19,7 +19,17 @@ def gain_map(heat: Heat) -> str:
     def shade(value: float) -> tuple[str, float]:
         return ("good" if value > 0 else "bad"), min(1.0, abs(value) / 0.5)
 
-    return _map(heat, shade, lambda v: f"{100 * v:+.0f}", "What each tool would add, by category")
+    return _map(heat, shade, _signed, "What each tool would add, by category")
+
+
+def _signed(value: float) -> str:
+    """Points with their sign, and none on a nought.
+
+    >>> _signed(0.251), _signed(-0.001)
+    ('+25', '0')
+    """
+    points = round(100 * value)
+    return f"{points:+d}" if points else "0"
 
 
 def call_map(heat: Heat) -> str:
