@@ -184,7 +184,9 @@ def risk(coverage: Floats, error: Floats, direct: float, tail: str = "direct, on
     field = frame(WIDTH, 300, (0.0, 1.0), (0.0, top))
     parts = [field.axes(percents(0, 1), percents(0, top), "questions answered, %", "wrong, %")]
     parts.append(field.path((0, 1), (direct, direct), "ideal"))
-    parts.append(tag("text", text=tail, x=field.x(0.02), y=field.y(direct) - 6, class_="tick"))
+    at, end = (0.98, " end") if _crowded(coverage, error, direct, top) else (0.02, "")
+    line_y = field.y(direct) - 6
+    parts.append(tag("text", text=tail, x=field.x(at), y=line_y, class_=f"tick{end}"))
     parts.append(field.path(coverage, error, "line"))
     if len(error):
         last = f"router, {100 * error[-1]:.1f} on all"
@@ -197,8 +199,14 @@ def risk(coverage: Floats, error: Floats, direct: float, tail: str = "direct, on
 def _clear(field: Frame, curve: Floats, other: float) -> float:
     """A height for a text over a piece of a curve, or under it if another line is in the way."""
     over = field.y(float(curve.max())) - 9
-    crossed = -18 < field.y(other) - over < 8
+    crossed = -18 < field.y(other) - over < 26
     return field.y(float(curve.min())) + 18 if crossed else over
+
+
+def _crowded(coverage: Floats, error: Floats, direct: float, top: float) -> bool:
+    """Whether the curve comes near the other line at its left end."""
+    near = np.abs(error[coverage < 0.3] - direct) < 0.12 * top
+    return bool(near.any())
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -236,7 +244,7 @@ def _curve(title: str, series: Sequence[tuple[list[tuple[float, float]], str]]) 
     low, high = _padded(min(values), max(values))
     last = max(step for points, _ in series for step, _ in points)
     field = frame(CURVE_WIDTH, 176, (0.0, last), (low, high), left=48, bottom=26)
-    x_ticks = [(v, f"{v:,.0f}") for v in ticks(0, last, 4)]
+    x_ticks = [(v, f"{v:,.0f}") for v in ticks(0, last, 4) if v == int(v)]
     y_ticks = [(v, f"{v:.4g}") for v in ticks(low, high, 4)]
     parts = [field.axes(x_ticks, y_ticks, y_name=title)]
     for points, class_ in series:

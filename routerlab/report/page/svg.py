@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-SIGN_WIDTH = 6.5
+SIGN_WIDTH = 6.8
 """About the width of a sign of the plots' type, in units of a drawing."""
 
 GROWTH = 1.15
