@@ -67,10 +67,16 @@ def probe_torch() -> dict[str, Any]:
         said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return said
     except subprocess.TimeoutExpired:
-        why = f"no end after {_SECONDS:.0f} s"
+        return _unseen(f"no end after {_SECONDS:.0f} s", slow=True)
     except (ValueError, IndexError):
         why = f"the process ended with code {done.returncode}"
-    return {"versions": {}, "errors": {"torch": f"importing it failed: {why}"}, "gpus": []}
+    return _unseen(why)
+
+
+def _unseen(why: str, *, slow: bool = False) -> dict[str, Any]:
+    """What is known where the process said nothing."""
+    errors = {"torch": f"importing it failed: {why}"}
+    return {"versions": {}, "errors": errors, "gpus": [], "slow": slow}
 
 
 def torch_pair(said: Mapping[str, Any]) -> Finding:
@@ -78,6 +84,9 @@ def torch_pair(said: Mapping[str, Any]) -> Finding:
     versions, errors = said["versions"], said["errors"]
     pinned = [line for line in _pinned() if line.split("~")[0] in _KIN]
     todo = " ".join(["pip install", *(f'"{line}"' for line in pinned)])
+    if said.get("slow"):
+        # Nothing that is installed is at fault.
+        todo = "Try again when less is running here. How long it takes: python -c 'import torch'"
     broken = [f"{name}: {errors[name]}" for name in _KIN if name in errors]
     if broken:
         return Finding("torch", "fail", "; ".join(broken), todo)
@@ -107,6 +116,8 @@ def _pinned() -> list[str]:
 def gpus(said: Mapping[str, Any]) -> Finding:
     """The GPUs that torch can use; none is no failure."""
     found = said.get("gpus", ())
+    if "torch" in said["errors"]:
+        return Finding("gpu", "note", "not known: torch was not imported")
     if "cuda" in said["errors"]:
         return Finding(
             "gpu", "note", f"not usable: {said['errors']['cuda']}", "Look at the driver."

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from routerlab import doctor
+from routerlab import doctor, doctor_torch
 from routerlab.cli import main
 from routerlab.commands.recipes import find_recipe, packaged_recipes
 from routerlab.doctor import Machine
@@ -144,6 +144,15 @@ def test_torch_and_torchaudio_must_be_a_pair() -> None:
     assert '"torchaudio~=2.11.0"' in other.todo
     broken = torch_pair(probed(errors={"torchaudio": "OSError: undefined symbol"}))
     assert (broken.state, broken.text) == ("fail", "torchaudio: OSError: undefined symbol")
+
+
+def test_a_machine_too_busy_to_import_torch_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_torch, "_SECONDS", 0.001)
+    said = doctor_torch.probe_torch()
+    found = torch_pair(said)
+    assert (found.state, found.text) == ("fail", "torch: importing it failed: no end after 0 s")
+    assert found.todo.startswith("Try again when less is running")
+    assert gpus(said).text == "not known: torch was not imported"
 
 
 def test_gpus_are_listed_and_none_is_no_failure() -> None:

@@ -15,6 +15,7 @@ class Counted:
         suffix_tokens: real tokens run after them.
         padding_tokens: positions of either kind that held nothing.
         written_tokens: tokens run one at a time in greedy decoding.
+        head_positions: positions that the whole head was applied to.
     """
 
     tower_passes: int = 0
@@ -22,6 +23,7 @@ class Counted:
     suffix_tokens: int = 0
     padding_tokens: int = 0
     written_tokens: int = 0
+    head_positions: int = 0
 
     @property
     def tokens(self) -> int:

@@ -278,6 +278,7 @@ class LALM:
         if only is not None and self.dtype != torch.float32:
             return linear(hidden.float(), weight[only].float())
         out: Tensor = head(hidden.to(weight.dtype)).float()
+        self.counted.head_positions += out[..., 0].numel()
         return out if only is None else out[..., only]
 
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -40,19 +40,20 @@ def four_bit(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def missing(quantize: str, device: torch.device) -> list[str]:
-    """What a setting needs and this machine or process has not, one line; [] if nothing."""
+    """What a setting needs and this machine or process has not, a line each; [] if nothing."""
     if quantize == "none":
         return []
     if quantize != "4bit":
         return [f"quantize: {quantize!r}. Allowed: none, 4bit."]
+    lines = []
     if device.type != "cuda" or not torch.cuda.is_available():
-        return [
+        lines.append(
             f"quantize: 4bit on {device.type}. Allowed: a CUDA device. Leave quantize out; "
             "dtype: bfloat16 halves the memory anywhere."
-        ]
+        )
     if find_spec("bitsandbytes") is None:
-        return [
+        lines.append(
             "quantize: 4bit needs bitsandbytes, which is not installed. Run: "
             'pip install "routerlab[quant]"'
-        ]
-    return []
+        )
+    return lines

@@ -57,8 +57,7 @@ class RouterPolicy(nn.Module):
         cache_audio: keep each clip's features, by fingerprint.
         dtype: of the LALM; the adapter is float32 whatever this is.
         max_seconds: sound beyond this is not heard; None leaves it to the LALM.
-        gradient_checkpointing: compute activations again in the backward pass and do not keep
-            them: the same gradients, about a third more time, far less memory.
+        gradient_checkpointing: keep no activations in layers: less memory, a third more time.
         quantize: "4bit" holds the LALM in four bits (needs a CUDA device and the extra `quant`).
         device: where it answers outside training: auto, cpu, cuda or cuda:N; "auto" follows the
             Trainer, else takes a GPU where there is one. Training is where the Trainer says.
@@ -109,18 +108,21 @@ class RouterPolicy(nn.Module):
 
     # --- before the first forward -------------------------------------------------------------
 
-    def configure(self, cards: Sequence[ToolCard], *, seed: int = 0) -> None:
+    def configure(
+        self, cards: Sequence[ToolCard], *, seed: int = 0, lalm: LALM | None = None
+    ) -> None:
         """Load the LALM, put the adapter in and take the cards; a second call only changes cards.
 
         Args:
             cards: one a tool; direct's own card is put first where it is missing.
             seed: of the adapter's first weights.
+            lalm: loaded already, and not to be loaded by its name; the adapter is put into it.
 
         Raises:
             UserError: no such LALM, or too many tools for the labels.
         """
         if self.lalm is None:
-            self._load(seed)
+            self._adapt(lalm or self._load(), seed)
         shown = with_direct(cards)
         if shown != self.cards:
             self.cards, self.labels = shown, labels_for(len(shown))
@@ -203,7 +205,7 @@ class RouterPolicy(nn.Module):
         # In another order the cards are another beginning, of which nothing is kept.
         below = self._below if order is None else FrozenLayers()
         keys = [(c.fingerprint, *_words(q)) for c, q in zip(batch.clips, batch, strict=True)]
-        decoder, lengths = self._decoder, [len(row) for row in rows]
+        decoder, lengths = self.decoder, [len(row) for row in rows]
         shared = below.shared(decoder, lambda: lalm.embed(self._shared_ids(order), ()))
         states = below.rows(decoder, keys, lengths, embed)
         ends = torch.tensor(lengths, device=states.device) - 1
@@ -278,22 +280,20 @@ class RouterPolicy(nn.Module):
         policy.centre = torch.tensor(record.centre)
         return policy.to(place)
 
-    def _load(self, seed: int) -> None:
+    def _load(self) -> LALM:
         given = self.settings
-        self.lalm = LALM.load(
-            given["lalm"],
-            revision=given["revision"],
-            dtype=given["dtype"],
-            max_seconds=given["max_seconds"],
-            quantize=given["quantize"],
-            # A Trainer moves the weights to its device; those in four bits are made on a GPU.
-            device="cpu" if given["quantize"] == "none" else str(resolve(given["device"])),
-        )
-        self.lalm.model = self.model = adapter.inject_lora(
-            self.lalm.model,
+        named = {name: given[name] for name in ("revision", "dtype", "max_seconds", "quantize")}
+        # A Trainer moves the weights to its device; those in four bits are made on a GPU.
+        place = "cpu" if given["quantize"] == "none" else str(resolve(given["device"]))
+        return LALM.load(given["lalm"], device=place, **named)
+
+    def _adapt(self, lalm: LALM, seed: int) -> None:
+        given, self.lalm = self.settings, lalm
+        lalm.model = self.model = adapter.inject_lora(
+            lalm.model,
             rank=given["lora_r"],
             alpha=given["lora_alpha"],
-            layers=range(self._frozen_layers(), len(self._decoder.layers)),
+            layers=range(self._frozen_layers(), len(self.decoder.layers)),
             train_embeddings=given["train_embeddings"],
             name=given["lalm"],
             seed=seed,
@@ -313,7 +313,7 @@ class RouterPolicy(nn.Module):
 
     def _frozen_layers(self) -> int:
         """Layers below the adapter, whose states may be kept (the setting `lora_layers`)."""
-        wanted, has = self.settings["lora_layers"], len(self._decoder.layers)
+        wanted, has = self.settings["lora_layers"], len(self.decoder.layers)
         if wanted is None:
             return 0
         if not 0 < wanted <= has or self.settings["train_embeddings"]:
@@ -324,7 +324,7 @@ class RouterPolicy(nn.Module):
         return has - int(wanted)
 
     @property
-    def _decoder(self) -> Any:
+    def decoder(self) -> Any:
         """The text model inside the LALM, LoRA included."""
         return self._lalm._family.decoder(self._lalm.base)
 

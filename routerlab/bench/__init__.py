@@ -1,0 +1,1 @@
+"""What running a LALM costs, counted and timed: `python -m routerlab.bench`. Nothing imports it."""
