@@ -7,6 +7,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -34,6 +37,16 @@ def test_wheel_is_whole(tmp_path: Path) -> None:
     }
     assert not wanted - inside
     assert not [name for name in inside if name.startswith(("tests/", "docs/"))]
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_recipe_reads_and_says_what_it_needs(recipe: Path) -> None:
+    text = recipe.read_text(encoding="utf-8")
+    assert {"trainer", "model", "data"} <= set(yaml.safe_load(text))
+    header = text[: text.index("seed_everything:")]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert " GPU" in header or " CPU" in header
+    assert f"#   routerlab fit recipes/{recipe.name}" in header
 
 
 def _copy_tracked(target: Path) -> None:
