@@ -8,6 +8,7 @@ of this is a router that ships.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,12 +44,12 @@ def text_features(questions: Sequence[Question]) -> Floats:
     often = Counter(term for row in terms for term in row)
     known = [(-count, term) for term, count in often.items() if count > 1]
     columns = {term: i for i, (_, term) in enumerate(sorted(known)[:VOCABULARY])}
+    rarity = {term: math.log((1 + len(questions)) / (1 + often[term])) + 1 for term in columns}
     out = np.zeros((len(questions), max(1, len(columns))))
     for row, counted in enumerate(terms):
         for term, count in counted.items():
             if term in columns:
-                rarity = np.log((1 + len(questions)) / (1 + often[term])) + 1
-                out[row, columns[term]] = (1 + np.log(count)) * rarity
+                out[row, columns[term]] = (1 + math.log(count)) * rarity[term]
     return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))
 
 

@@ -45,7 +45,7 @@ def parse_rows(path: Path) -> tuple[list[Row], list[str]]:
 
 
 def _without_leaks(value: Any) -> Any:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or LEAKS.isdisjoint(value):
         return value
     return {key: item for key, item in value.items() if key not in LEAKS}
 
