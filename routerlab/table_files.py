@@ -57,14 +57,14 @@ def read_table(path: str | Path) -> tuple[OutcomeTable, tuple[OutcomeTable, ...]
     check_suffix(source)
     rows = [row for _, row in read_rows(source)] if source.suffix == ".jsonl" else _parquet(source)
     try:
-        asked = {id_: _question(row) for id_, row in {row["id"]: row for row in rows}.items()}
-        cells = [(asked[row["id"]], _outcome(row)) for row in rows]
+        by_id = {name: _question(row) for name, row in {row["id"]: row for row in rows}.items()}
+        cells = [(by_id[row["id"]], _outcome(row)) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{source}: is no exported outcome table ({error!r} in a row). Such a file comes from "
             "routerlab survey … --export FILE."
         ) from None
-    questions = tuple(asked.values())
+    questions = tuple(by_id.values())
     turns = sorted({outcome.replicate for _, outcome in cells})
     tables = [_table(questions, [o for _, o in cells if o.replicate == t], source) for t in turns]
     if not tables or tables[0].actions[0] != DIRECT:
