@@ -1,17 +1,20 @@
 """SpeechAQA: what ships, what is drawn from it, and that no split shares a clip."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from routerlab.data.speech.bench import measured
 from routerlab.data.speech.clips import spoken
 from routerlab.data.speech.families import MAKERS, WORDINGS
 from routerlab.data.speech.make import draw, make
 from routerlab.data.speech.words import GROUPS, PHRASES
 from routerlab.data.synth.make import SPLITS
+from routerlab.tools.registry import load_tool
 
 
 def test_words_and_phrases_are_as_said() -> None:
@@ -89,3 +92,13 @@ def test_files_are_the_same_again_and_hold_no_truth(tmp_path: Path) -> None:
             assert soundfile.info(sound).samplerate == 16_000
             assert not {"voices", "clips", "cell", "fits"} & set(row)
             assert row["task"] == "speech"
+
+
+def test_pitch_is_measured_on_voices_by_the_ground_under_them() -> None:
+    ((tool, family, *grounds, everything),) = measured(load_tool("pitch"), clips=24)
+    assert (tool, family) == ("pitch", "first_voice")
+    counts = [re.fullmatch(r"(\d+) \((\d+)\)|–", cell) for cell in (*grounds, everything)]
+    numbers = [int(match[2]) if match and match[2] else 0 for match in counts]
+    assert sum(numbers[:-1]) == numbers[-1] == 24
+    assert counts[-1] is not None
+    assert int(counts[-1][1]) > 60  # a coin would be right in 50 percent
