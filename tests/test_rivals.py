@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from routerlab import rivals
 from routerlab.data.writers import write_json
 from routerlab.errors import UserError
+from routerlab.lalm.checkpoint import fingerprint, locate
 from routerlab.rivals import PredictableMap
+from routerlab.tools.registry import load_tool
 from routerlab.types import OutcomeTable, Question, ToolCard
 
 CARDS = (
@@ -132,3 +136,10 @@ class TestPredictableMap:
         many = it.select([0, 1] * 20)
         fitted = rivals.fit_cells(many, self.truth)
         assert fitted == {"note/hard/clean": "pitch", "note/hard/noisy": "direct"}
+
+
+def test_the_shipped_map_is_of_the_model_and_the_tools_that_ship() -> None:
+    text = (files("routerlab.embedded") / "predictable.json").read_text(encoding="utf-8")
+    held = json.loads(text)
+    assert held["lalm"] == fingerprint(locate("embedded"))
+    assert held["tools"] == {name: load_tool(name).version for name in held["tools"]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from routerlab.data.speech.bench import measured
+from routerlab.bench.speech import measured
 from routerlab.data.speech.clips import spoken
 from routerlab.data.speech.families import MAKERS, WORDINGS
 from routerlab.data.speech.make import draw, make

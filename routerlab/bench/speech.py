@@ -1,7 +1,7 @@
 """How right speech tools are on SpeechAQA's own sounds, by the ground under the voice.
 
-    python -m routerlab.data.speech.bench                    the tools that need no model
-    python -m routerlab.data.speech.bench transcript MODEL   one that does: a folder, or a hub id
+    python -m routerlab.bench.speech                    the tools that need no model
+    python -m routerlab.bench.speech transcript MODEL   one that does: a folder, or a hub id
 
 A tool's values are read by the rule a person would use; no language model is asked. What it does to
 a reasoner's answers is the survey's affair.
