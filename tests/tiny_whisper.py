@@ -63,7 +63,7 @@ def _config(ids: dict[str, int]) -> Any:
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
         max_source_positions=50 * WINDOW_S,
-        max_target_positions=64,
+        max_target_positions=40,
         init_std=0.6,
         decoder_start_token_id=ids["<|startoftranscript|>"],
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids[END]),

@@ -12,10 +12,10 @@ import numpy as np
 
 from routerlab.errors import UserError
 from routerlab.tools.hub_models import HubModel
+from routerlab.tools.language_codes import language_names
 from routerlab.tools.signal import Floats
 from routerlab.tools.spoken import MODEL, Spoken, SpokenTool, in_batches
 from routerlab.tools.voices import Gate, Span
-from routerlab.tools.whisper import language_names
 from routerlab.types import Clip, ToolCard
 
 _SURE = 50.0

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 from routerlab.tools.base import MAX_TEXT
 from routerlab.tools.hub_models import HubModel
+from routerlab.tools.language_codes import language_code, language_names
 from routerlab.tools.spoken import MODEL, Spoken, SpokenTool, in_batches
 from routerlab.tools.stretches import Stretch
 from routerlab.tools.voices import Gate
-from routerlab.tools.whisper import UNSURE, Written, language_code, language_names
+from routerlab.tools.whisper import UNSURE, Written
 from routerlab.types import Clip, ToolCard
 
 _WORDS, _CHARACTERS = 500, 1000
@@ -123,20 +124,12 @@ class Transcript(SpokenTool):
             parts = [part for _, part in batch]
             sound = self._whisper.hear([part.samples for part in parts])
             known = [codes.get(at, self._code) for at, _ in batch]
-            written = self._whisper.write(
-                sound, [part.end_s - part.start_s for part in parts], self._languages(known, sound)
-            )
+            lengths = [part.end_s - part.start_s for part in parts]
+            written = self._whisper.write(sound, lengths, known)
             done |= {
                 (at, part.start_s): one for (at, part), one in zip(batch, written, strict=True)
             }
         return done
-
-    def _languages(self, known: Sequence[str], sound: Any) -> list[str]:
-        """The known codes, and the likeliest where none is."""
-        if all(known):
-            return list(known)
-        likeliest = self._whisper.languages(sound)[0].argmax(axis=1).tolist()
-        return [code or self._whisper.codes[at] for code, at in zip(known, likeliest, strict=True)]
 
     def _values(self, spoken: Spoken, written: Sequence[Written]) -> dict[str, Any]:
         told = [

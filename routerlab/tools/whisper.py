@@ -1,12 +1,14 @@
 """Whisper as the tools use it: what language a stretch of sound is in, and what is said in it.
 
-Decoding is greedy, knows nothing of earlier stretches, and stops where the model repeats itself.
-It stops at one stretch of at most the model's window; whether anybody speaks is asked before.
+transformers' `generate` writes, greedily and without knowledge of earlier stretches, and is stopped
+where the model repeats itself. Its own times of tokens are not taken: it looks away from the step
+that writes the first one, so that this always ends at 0.0, and warps over the padding of a batch,
+so that a stretch's times would change with its neighbours'. It stops at one stretch of at most the
+model's window; whether anybody speaks is asked before.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,31 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from routerlab.errors import UserError, unknown
-from routerlab.tools.hub_models import RATE, HubModel
+from routerlab.errors import UserError
+from routerlab.tools.hub_models import RATE, HubModel, quiet
+from routerlab.tools.language_codes import language_names
 from routerlab.tools.signal import Floats
-from routerlab.tools.word_times import pieces, token_edges
+from routerlab.tools.whisper_words import Word, loop_length, one_line, timed_words, without_loop
 
 UNSURE = math.exp(-1)
 """Below this mean probability of a token, Whisper's authors take its words as failed."""
 
-_FRAME_S = 0.02
-"""Of the encoder's output."""
-
-_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 _ENGLISH_VOCABULARY = 51_864
-_LOOP_TOKENS, _LOOP_TIMES = 16, 4
-_JOINERS = "\u200c\u200d"  # part of the spelling in Persian, Hindi and others
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word, when it is said (seconds from its stretch's start), and its mean probability."""
-
-    text: str
-    start_s: float
-    end_s: float
-    probability: float
 
 
 @dataclass(frozen=True)
@@ -62,16 +49,6 @@ class Written:
     cut: bool
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Tokens of one stretch with their probabilities' logarithms, and how they ended."""
-
-    tokens: list[int]
-    logs: list[float]
-    silent: float
-    cut: bool
-
-
 class Whisper:
     """Any Whisper checkpoint.
 
@@ -91,18 +68,12 @@ class Whisper:
         self._features = source.part("WhisperFeatureExtractor")
         self._tokenizer = source.part("WhisperTokenizer")
         self._network = source.network("WhisperForConditionalGeneration")
-        self._settings = self._network.generation_config
-        self._read_tokens(source.name)
         self.window_s = float(self._features.chunk_length)
-        config = self._network.config
-        self._most = config.max_target_positions // 2
-        heads = getattr(self._settings, "alignment_heads", None) or []
+        self._set_up(self._network.generation_config)
+        heads = getattr(self._network.generation_config, "alignment_heads", None) or []
         # A distilled checkpoint may name heads of layers that it has no more.
-        there = [at < config.decoder_layers for at, _ in heads]
+        there = [at < self._network.config.decoder_layers for at, _ in heads]
         self._heads = heads if all(there) else []
-        always = self._settings.suppress_tokens or []
-        first = self._settings.begin_suppress_tokens or []
-        self._barred = self._bias(always), self._bias([*always, *first])
 
     @property
     def many_languages(self) -> bool:
@@ -110,194 +81,119 @@ class Whisper:
         return len(self.codes) > 1
 
     def hear(self, parts: Sequence[Floats]) -> Any:
-        """Encoder output [stretches, frames, D] of samples at 16 kHz."""
+        """The encoder's output, [stretches, frames, D] in it, of samples at 16 kHz."""
         given = self._features(list(parts), sampling_rate=RATE, return_tensors="pt")
         features = given["input_features"].to(self._network.device, self._network.dtype)
-        return self._network.model.encoder(features)[0]
+        return self._network.get_encoder()(features)
 
     def languages(self, sound: Any) -> tuple[Floats, Floats]:
         """Probabilities of `codes` [stretches, codes], and that nobody speaks [stretches]."""
-        logits, _ = self._step([[self._start]] * len(sound), sound, None)
-        only = logits[:, 0, self._language_ids].softmax(-1).cpu().numpy()
-        return only, self._silences(logits).cpu().numpy()
+        starts = self._source.tensor(np.full((len(sound[0]), 1), self._start))
+        out = self._network(encoder_outputs=sound, decoder_input_ids=starts, use_cache=False)
+        logits = out.logits[:, 0].float()
+        chances = logits.softmax(-1)
+        silent = chances[:, self._nobody] if self._nobody is not None else 0 * chances[:, 0]
+        only = logits[:, self._language_ids].softmax(-1)
+        return only.cpu().numpy(), silent.cpu().numpy()
 
     def write(self, sound: Any, lengths_s: Sequence[float], codes: Sequence[str]) -> list[Written]:
         """What is said in each stretch.
 
         Args:
-            sound: encoder output.
+            sound: of `hear`.
             lengths_s: of each stretch: words are looked for no later.
-            codes: language of each.
+            codes: language of each; "" for the likeliest.
         """
-        prompts = [self._prompt(code) for code in codes]
-        rows = self._greedy(sound, prompts)
-        looks = self._looks(sound, prompts, rows)
-        return [self._written(*one) for one in zip(rows, looks, lengths_s, codes, strict=True)]
+        shares, silent = self.languages(sound)
+        told = [
+            code or self.codes[share.argmax()] for code, share in zip(codes, shares, strict=True)
+        ]
+        ids, logs = self._greedy(sound, told)
+        first = ids.shape[1] - logs.shape[1]
+        looks = self._looks(sound, ids, first)
+        rows = zip(ids[:, first:].tolist(), logs, looks, lengths_s, told, silent, strict=True)
+        return [self._written(*row) for row in rows]
 
-    def _read_tokens(self, name: str) -> None:
-        """Ids of the control tokens, by their names in the vocabulary."""
+    def _set_up(self, settings: Any) -> None:
+        """Control tokens, by their names: old checkpoints' settings lack some, or hold a prompt."""
         size = self._network.config.vocab_size
         ids = {text: at for text, at in self._tokenizer.get_vocab().items() if at < size}
-        try:
-            self._end, self._start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
-            self._untimed = ids["<|notimestamps|>"]
-        except KeyError as err:
-            raise UserError(f"tools: {name!r} has no token {err}: it is no Whisper.") from err
+        need = ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>")
+        if lacking := [name for name in need if name not in ids]:
+            raise UserError(f"tools: {self._source.name!r} has no {lacking[0]}: it is no Whisper.")
+        self._end, self._start, settings.no_timestamps_token_id = (ids[name] for name in need)
+        settings.decoder_start_token_id = self._start
+        settings.eos_token_id = settings.pad_token_id = self._end
+        settings.forced_decoder_ids = self._network.config.forced_decoder_ids = None
         self._nobody = ids.get("<|nospeech|>", ids.get("<|nocaptions|>"))
-        several = getattr(self._settings, "is_multilingual", size != _ENGLISH_VOCABULARY)
-        known = [code for code in language_names() if f"<|{code}|>" in ids]
-        self._task = ids.get("<|transcribe|>")
-        self.codes = tuple(known) if several and self._task is not None else ("en",)
-        self._language_ids = [ids[f"<|{code}|>"] for code in known]
+        known = {code: ids[f"<|{code}|>"] for code in language_names() if f"<|{code}|>" in ids}
+        several = getattr(settings, "is_multilingual", size != _ENGLISH_VOCABULARY)
+        self.codes = tuple(known) if several and "<|transcribe|>" in ids else ("en",)
+        self._language_ids = list(known.values())
+        settings.is_multilingual = self.many_languages
+        if self.many_languages:
+            settings.lang_to_id = {f"<|{code}|>": at for code, at in known.items()}
+            settings.task_to_id = {"transcribe": ids["<|transcribe|>"]}
 
-    def _prompt(self, code: str) -> list[int]:
-        if not self.many_languages:
-            return [self._start, self._untimed]
-        language = self._language_ids[self.codes.index(code)]
-        return [self._start, language, int(self._task or 0), self._untimed]
+    def _greedy(self, sound: Any, codes: Sequence[str]) -> tuple[Any, Floats]:
+        """Ids [B, prompt + T], padded after an end or a loop, and log probabilities [B, T]."""
+        logs: list[Floats] = []
 
-    def _bias(self, barred: Sequence[int]) -> Any:
-        """Added to logits [V]: minus infinity where a token may not come."""
-        size = self._network.config.vocab_size
-        bias = np.zeros(size, np.float32)
-        bias[[at for at in barred if 0 <= at < size]] = -np.inf
-        return self._source.tensor(bias)
+        def keep(_ids: Any, scores: Any) -> Any:
+            logs.append(scores.log_softmax(-1).amax(-1).cpu().numpy())
+            return scores
 
-    def _step(self, ids: Any, sound: Any, cache: Any) -> tuple[Any, Any]:
-        """Float32 logits [B, tokens, V] and the cache; by place, as its name changed in 5.24."""
-        out = self._network.model.decoder(self._ids(ids), None, sound, cache, use_cache=True)
-        return self._network.proj_out(out[0]).float(), out[1]
+        def looped(ids: Any, _scores: Any) -> Any:
+            return self._source.tensor(np.array([loop_length(row) > 0 for row in ids.tolist()]))
 
-    def _ids(self, rows: Any) -> Any:
-        return self._source.tensor(np.array(rows)) if isinstance(rows, list) else rows
+        many = {"language": list(codes), "task": "transcribe"} if self.many_languages else {}
+        with quiet():
+            ids = self._network.generate(
+                encoder_outputs=sound,
+                max_new_tokens=self._network.config.max_target_positions // 2,
+                logits_processor=[keep],  # the last one: it sees what is chosen from
+                stopping_criteria=[looped],
+                return_timestamps=False,
+                num_beams=1,
+                force_unique_generate_call=True,  # no second round after time marks
+                **many,
+            )
+        return ids, np.stack(logs, axis=1)
 
-    def _silences(self, logits: Any) -> Any:
-        """Probability [B] of nobody speaking, told at the first token."""
-        first = logits[:, 0].softmax(-1)
-        return first[:, self._nobody] if self._nobody is not None else 0 * first[:, 0]
+    def _looks(self, sound: Any, ids: Any, first: int) -> Any:
+        """Attention [B, heads, T + 1, frames] from which `ids` from `first` on, and the end, come.
 
-    def _greedy(self, sound: Any, prompts: list[list[int]]) -> list[_Row]:
-        """The likeliest token each time, until all have ended."""
-        logits, cache = self._step(prompts, sound, None)
-        silent = self._silences(logits).tolist()
-        tokens: list[list[int]] = [[] for _ in prompts]
-        logs: list[list[float]] = [[] for _ in prompts]
-        running = set(range(len(prompts)))
-        for at in range(self._most):
-            likely = (logits[:, -1] + self._barred[at == 0]).log_softmax(-1).max(-1)
-            best, log = likely.indices.tolist(), likely.values.tolist()
-            for row in sorted(running):
-                tokens[row].append(best[row])
-                logs[row].append(log[row])
-                if tokens[row][-1] == self._end or loop_length(tokens[row]):
-                    running.remove(row)
-            if not running:
-                break
-            logits, cache = self._step(likely.indices[:, None], sound, cache)
-        return [self._ended(*one) for one in zip(tokens, logs, silent, strict=True)]
-
-    def _ended(self, tokens: list[int], logs: list[float], silent: float) -> _Row:
-        """Without the end; of a repetition, one time stays."""
-        if tokens[-1] == self._end:
-            return _Row(tokens[:-1], logs, silent, cut=False)
-        length = loop_length(tokens)
-        kept = len(tokens)
-        while length and kept > length and tokens[kept - length - 1] == tokens[kept - 1]:
-            kept -= 1
-        return _Row(tokens[:kept], logs, silent, cut=True)
-
-    def _looks(self, sound: Any, prompts: list[list[int]], rows: list[_Row]) -> list[Any]:
-        """Attention [heads, tokens + 1, frames] of each stretch; None without alignment heads."""
+        Without alignment heads it is None, B times.
+        """
         if not self._heads:
-            return [None] * len(rows)
-        longest = max(len(row.tokens) for row in rows)
-        given = [
-            [*prompt, *row.tokens, *[self._end] * (longest - len(row.tokens))]
-            for prompt, row in zip(prompts, rows, strict=True)
-        ]
+            return [None] * len(ids)
         usual = self._network.config._attn_implementation
         self._network.set_attn_implementation("eager")  # the only one that tells where it looks
         try:
-            out = self._network.model.decoder(
-                self._ids(given), None, sound, use_cache=False, output_attentions=True
+            out = self._network.model(
+                encoder_outputs=sound,
+                decoder_input_ids=ids,
+                use_cache=False,
+                output_attentions=True,
             )
         finally:
             self._network.set_attn_implementation(usual)
-        first = len(prompts[0]) - 1
-        seen = [out.cross_attentions[layer][:, head] for layer, head in self._heads]
-        looks = np.stack([one.float().cpu().numpy() for one in seen], axis=1)
-        return [
-            look[:, first : first + len(row.tokens) + 1]
-            for look, row in zip(looks, rows, strict=True)
-        ]
+        seen = [out.cross_attentions[layer][:, head, first - 1 :] for layer, head in self._heads]
+        return np.stack([one.float().cpu().numpy() for one in seen], axis=1)
 
-    def _written(self, row: _Row, look: Any, length_s: float, code: str) -> Written:
-        text = self._text(row.tokens)
+    def _written(
+        self, row: list[int], logs: Floats, look: Any, length_s: float, code: str, silent: float
+    ) -> Written:
+        tokens = row[: row.index(self._end)] if self._end in row else row
+        kept = without_loop(tokens)
+        cut = self._end not in row or len(kept) < len(tokens)
         words: tuple[Word, ...] = ()
-        if look is not None and text:
-            words = self._words(row, look[..., : max(round(length_s / _FRAME_S), 2)], code)
-        confidence = math.exp(sum(row.logs) / len(row.logs))
-        return Written(one_line(text), words, code, confidence, row.silent, row.cut)
-
-    def _words(self, row: _Row, look: Floats, code: str) -> tuple[Word, ...]:
-        edges = token_edges(look) * _FRAME_S
-        found = pieces(row.tokens, self._text, code not in _UNSPACED)
-        return tuple(
-            Word(
-                one_line(piece.text),
-                float(edges[piece.first]),
-                float(edges[piece.stop]),
-                math.exp(sum(row.logs[piece.first : piece.stop]) / (piece.stop - piece.first)),
-            )
-            for piece in found
-        )
+        if look is not None:
+            words = timed_words(kept, logs, look, length_s, self._text, code)
+        confidence = math.exp(logs[: len(tokens) + (not cut)].mean())
+        return Written(one_line(self._text(kept)), words, code, confidence, float(silent), cut)
 
     def _text(self, tokens: Sequence[int]) -> str:
         """Plain text: control tokens and time marks come after the end's id, and are left out."""
         plain = [token for token in tokens if token < self._end]
-        return str(
-            self._tokenizer.decode(
-                plain, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
-
-
-def language_names() -> dict[str, str]:
-    """Whisper's languages: code -> English name, as "en" -> "english"."""
-    module = importlib.import_module("transformers.models.whisper.tokenization_whisper")
-    names: dict[str, str] = module.LANGUAGES
-    return names
-
-
-def language_code(given: str, known: Sequence[str]) -> str:
-    """The code of a language given as its code or its English name.
-
-    Raises:
-        UserError: the checkpoint does not know it.
-    """
-    names = language_names()
-    code = {name: code for code, name in names.items()}.get(given.lower(), given.lower())
-    if code in known:
-        return code
-    allowed = ["auto", *(known if len(given) < 4 else map(names.__getitem__, known))]
-    raise UserError(unknown("tools: this model knows no language", given, allowed))
-
-
-def loop_length(tokens: Sequence[int]) -> int:
-    """Tokens of the phrase that the end repeats over and over; 0 if it does not.
-
-    >>> loop_length([7, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
-    4
-    >>> loop_length([1, 1, 1, 1])
-    0
-    """
-    for length in range(1, len(tokens) // _LOOP_TIMES + 1):
-        span = max(_LOOP_TIMES * length, _LOOP_TOKENS)
-        if span <= len(tokens) and tokens[-span:-length] == tokens[length - span :]:
-            return length
-    return 0
-
-
-def one_line(text: str) -> str:
-    """Text on one line, without characters that do not print."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable() or c in _JOINERS)
+        return str(self._tokenizer.decode(plain, clean_up_tokenization_spaces=False))
