@@ -91,10 +91,9 @@ class Whisper:
         starts = self._source.tensor(np.full((len(sound[0]), 1), self._start))
         out = self._network(encoder_outputs=sound, decoder_input_ids=starts, use_cache=False)
         logits = out.logits[:, 0].float()
-        chances = logits.softmax(-1)
-        silent = chances[:, self._nobody] if self._nobody is not None else 0 * chances[:, 0]
-        only = logits[:, self._language_ids].softmax(-1)
-        return only.cpu().numpy(), silent.cpu().numpy()
+        only = logits[:, self._language_ids].softmax(-1).cpu().numpy()
+        silent = logits.softmax(-1)[:, self._nobody].cpu().numpy()
+        return only, silent if self._nobody else 0 * silent
 
     def write(self, sound: Any, lengths_s: Sequence[float], codes: Sequence[str]) -> list[Written]:
         """What is said in each stretch.
@@ -105,13 +104,11 @@ class Whisper:
             codes: language of each; "" for the likeliest.
         """
         shares, silent = self.languages(sound)
-        told = [
-            code or self.codes[share.argmax()] for code, share in zip(codes, shares, strict=True)
-        ]
-        ids, logs = self._greedy(sound, told)
+        known = [code or self.codes[row.argmax()] for code, row in zip(codes, shares, strict=True)]
+        ids, logs = self._greedy(sound, known)
         first = ids.shape[1] - logs.shape[1]
         looks = self._looks(sound, ids, first)
-        rows = zip(ids[:, first:].tolist(), logs, looks, lengths_s, told, silent, strict=True)
+        rows = zip(ids[:, first:].tolist(), logs, looks, lengths_s, known, silent, strict=True)
         return [self._written(*row) for row in rows]
 
     def _set_up(self, settings: Any) -> None:
@@ -125,7 +122,7 @@ class Whisper:
         settings.decoder_start_token_id = self._start
         settings.eos_token_id = settings.pad_token_id = self._end
         settings.forced_decoder_ids = self._network.config.forced_decoder_ids = None
-        self._nobody = ids.get("<|nospeech|>", ids.get("<|nocaptions|>"))
+        self._nobody = ids.get("<|nospeech|>", ids.get("<|nocaptions|>", 0))
         known = {code: ids[f"<|{code}|>"] for code in language_names() if f"<|{code}|>" in ids}
         several = getattr(settings, "is_multilingual", size != _ENGLISH_VOCABULARY)
         self.codes = tuple(known) if several and "<|transcribe|>" in ids else ("en",)
@@ -161,10 +158,7 @@ class Whisper:
         return ids, np.stack(logs, axis=1)
 
     def _looks(self, sound: Any, ids: Any, first: int) -> Any:
-        """Attention [B, heads, T + 1, frames] from which `ids` from `first` on, and the end, come.
-
-        Without alignment heads it is None, B times.
-        """
+        """Attention [B, heads, T + 1, frames] while `ids[first:]` were written; or None of each."""
         if not self._heads:
             return [None] * len(ids)
         usual = self._network.config._attn_implementation
@@ -187,10 +181,10 @@ class Whisper:
         tokens = row[: row.index(self._end)] if self._end in row else row
         kept = without_loop(tokens)
         cut = self._end not in row or len(kept) < len(tokens)
+        confidence = math.exp(logs[: len(tokens) + (not cut)].mean())
         words: tuple[Word, ...] = ()
         if look is not None:
             words = timed_words(kept, logs, look, length_s, self._text, code)
-        confidence = math.exp(logs[: len(tokens) + (not cut)].mean())
         return Written(one_line(self._text(kept)), words, code, confidence, float(silent), cut)
 
     def _text(self, tokens: Sequence[int]) -> str:

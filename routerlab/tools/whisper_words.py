@@ -16,17 +16,10 @@ import numpy as np
 
 from routerlab.tools.signal import Floats
 
-_FRAME_S = 0.02
-"""Of the encoder's output."""
-
-_WIDTH = 7
-"""Frames of the median filter (Whisper's)."""
-
-_BROKEN = "\ufffd"
-"""What a decoder gives for bytes that are no whole character yet."""
-
-_JOINERS = "\u200c\u200d"
-"""Part of the spelling in Persian, Hindi and others."""
+_FRAME_S = 0.02  # of the encoder's output
+_WIDTH = 7  # frames of the median filter, Whisper's
+_BROKEN = "\ufffd"  # what a decoder gives for bytes that are no whole character yet
+_JOINERS = "\u200c\u200d"  # part of the spelling in Persian, Hindi and others
 
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 _LOOP_TOKENS, _LOOP_TIMES = 16, 4
@@ -77,15 +70,12 @@ def timed_words(
     decode: Callable[[Sequence[int]], str],
     code: str,
 ) -> tuple[Word, ...]:
-    """Words of a stretch.
+    """Words of a stretch of this length and language.
 
     Args:
-        tokens: as written.
-        logs: of their probabilities; there may be more.
-        look: attention [heads, tokens + 1 or more, frames].
-        length_s: no word ends later.
+        logs: of the tokens' probabilities; there may be more, as of `look`'s rows.
+        look: attention [heads, tokens + 1, frames].
         decode: text of some tokens.
-        code: the language.
     """
     frames = max(round(length_s / _FRAME_S), 2)
     edges = (_FRAME_S * token_edges(look[:, : len(tokens) + 1, :frames])).tolist()
