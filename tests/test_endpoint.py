@@ -377,7 +377,7 @@ def test_an_interrupt_does_not_wait_for_the_server(remote: Remote) -> None:
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "asking\n"
-        while remote.counts()["requests"] < 8:
+        while not remote.counts()["requests"]:  # all eight hang alike; one is enough
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
