@@ -12,12 +12,15 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny import tiny_folder, tone
 
+from routerlab.audio import make_clip
 from routerlab.errors import UserError
 from routerlab.lalm.chat import AUDIO
-from routerlab.lalm.checkpoint import fingerprint
+from routerlab.lalm.checkpoint import fingerprint, locate
 from routerlab.lalm.model import LALM, expand_cache
 from routerlab.lalm.scoring import score_options
-from routerlab.types import Clip
+from routerlab.reasoners.base import ReasonRequest
+from routerlab.reasoners.transformers_reasoner import TransformersReasoner
+from routerlab.types import Answer, Clip
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +200,22 @@ def test_a_name_the_hub_does_not_give_is_a_users_mistake(monkeypatch: pytest.Mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="'nobody/nothing' is neither a folder nor to be had"):
         LALM.load("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("embedded", "Qwen2_5Omni"), ("embedded_qwen2audio", "Qwen2Audio")]
+)
+def test_both_models_that_ship_are_small_and_answer(name: str, family: str) -> None:
+    folder = locate(name)
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 8 * 2**20
+    lalm = LALM.load(name)
+    assert type(lalm.base).__name__.startswith(family)
+    reasoner = TransformersReasoner(name)
+    clip = make_clip(np.sin(np.arange(32_000) * 0.2).astype(np.float32), 16_000)
+    ((answer,),) = reasoner.answer_many([ReasonRequest(clip, "Which note?", ("C", "E"))])
+    assert isinstance(answer, Answer)
+    assert answer.text in ("C", "E")
+
+
+def test_the_models_that_ship_differ() -> None:
+    assert fingerprint(locate("embedded")) != fingerprint(locate("embedded_qwen2audio"))
