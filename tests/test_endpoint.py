@@ -358,7 +358,9 @@ def test_a_server_that_is_not_there_is_said_at_once() -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
 import numpy as np
 from routerlab.audio import make_clip
 from routerlab.reasoners.base import ReasonRequest
