@@ -195,7 +195,7 @@ def test_turns_of_one_word_are_heard_and_told(xvector: str) -> None:
 
 
 def test_the_vectors_are_the_network_s_own_whatever_goes_through_with_them(xvector: str) -> None:
-    tool = Speakers(xvector)
+    tool = Speakers(xvector, **LEVEL)
     tool.prepare()
     pieces = [noise(s, seed=at).samples for at, s in enumerate((0.5, 1.5, 0.5, 1.5, 1.5))]
     network = transformers.WavLMForXVector.from_pretrained(xvector).eval()
@@ -219,7 +219,7 @@ def test_the_shortest_window_is_as_long_as_the_network_needs(xvector: str) -> No
         assert torch.isfinite(network(sound[:, :least]).embeddings).all()
         with pytest.warns(UserWarning, match="degrees of freedom"):
             assert torch.isnan(network(sound[:, : least - 1]).embeddings).all()
-    tool = Speakers(xvector)
+    tool = Speakers(xvector, **LEVEL)
     tool.prepare()
     assert np.isfinite(tool._model.rows([noise(0.05).samples, np.ones(1)], 8)).all()
 

@@ -55,6 +55,14 @@ def test_every_family_can_be_drawn_from_every_split(family: str, split: str) -> 
     assert len(answers) > 1
 
 
+@pytest.mark.parametrize("family", MAKERS)
+def test_the_lalm_is_schooled_on_clips_of_train_with_all_wordings(family: str) -> None:
+    rng, known = np.random.default_rng(0), {clip.name for clip in spoken("train")}
+    items = [draw(rng, "lalm", family) for _ in range(30)]
+    assert {name for item in items for name in item.truth["clips"]} <= known
+    assert {item.question for item in items} == set(WORDINGS[family])
+
+
 def test_a_pause_is_where_the_answer_says() -> None:
     """Over a quiet ground the longest silence between sounds lies after the named word."""
     rng, seen = np.random.default_rng(3), 0

@@ -8,7 +8,7 @@ import pytest
 
 from routerlab.cli import main
 from routerlab.tools import listing
-from routerlab.tools.bench import TASKS, Score, bench, loudness_error
+from routerlab.tools.bench import TASKS, Score, bench, loudness_error, snr_error
 
 PAGE = Path(__file__).parents[1] / "docs" / "tools.md"
 
@@ -21,6 +21,10 @@ def test_the_bars_of_clean_sounds_are_reached() -> None:
 
 def test_loudness_agrees_with_the_standards_own_table() -> None:
     assert loudness_error(6) <= 0.3
+
+
+def test_the_noise_of_a_recording_is_told_to_three_decibels() -> None:
+    assert snr_error(12) <= 3.0
 
 
 def test_a_score_says_what_falls_short() -> None:

@@ -108,6 +108,15 @@ def test_pitch_finds_none_in_noise():
     assert observation.values["f0_hz"] is None
 
 
+def test_pitch_takes_no_drift_for_a_note():
+    white = np.random.default_rng(0).standard_normal(48_000)
+    brown = np.cumsum(white) - np.convolve(np.cumsum(white), np.ones(801) / 801, "same")
+    above = np.sin(2 * np.pi * 2000 * np.arange(48_000) / RATE)
+    for wave in (brown, above):
+        observation = TOOLS["pitch"](make_clip(0.3 * wave / np.abs(wave).max(), RATE))
+        assert observation.text == "pitch: no clear pitch"
+
+
 @pytest.mark.parametrize("snr_db", [None, 10])
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_chords_on_every_root(quality, snr_db):

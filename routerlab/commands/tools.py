@@ -94,21 +94,19 @@ def _check(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     from routerlab.tools import bench
 
-    tasks = sorted({task.tool for task in bench.TASKS} | {"loudness"})
+    measured = (*bench.TASKS, *bench.DEVIATIONS)
+    tools = sorted({one.tool for one in measured})
     for name in args.name:
-        if name not in tasks:
-            raise UserError(unknown("tools bench: nothing measures a tool", name, tasks))
+        if name not in tools:
+            raise UserError(unknown("tools bench: nothing measures a tool", name, tools))
     for score in bench.bench(args.name, clips=args.clips):
         print(score, flush=True)
-    for name in tasks if not args.name else []:
+    for deviation in bench.DEVIATIONS:
+        if deviation.tool in (args.name or tools):
+            print(deviation.line(), flush=True)
+    for name in tools if not args.name else []:
         if line := bench.lacking(name):
             print(f"{name:12} not measured. {line}")
-    if not args.name or "loudness" in args.name:
-        error = bench.loudness_error()
-        verdict = "reached" if error <= 0.3 else "SHORT: more than 0.3 LU"
-        pace = bench.speed(load_tool("loudness"))
-        what = f"at most {error:.2f} LU from BS.1770's table"
-        print(f"{'loudness':12} {what:60}  {pace:6.0f} x  {verdict}")
     return 0
 
 

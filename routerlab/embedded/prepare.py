@@ -94,7 +94,8 @@ def prepare(
     """Make what is missing of `clips` clips in shards, on `workers` cores (0: all).
 
     Args:
-        draw, families: what to draw from; by default `routerlab.data.synth` with all its families.
+        draw, families: what to draw from; by default all families of `routerlab.data.synth`. Those
+            of `routerlab.data.speech` may be named too.
         listen: clip -> tools' texts; by default the six real tools. Must be picklable with
             more than one worker.
     """
@@ -169,7 +170,15 @@ def _default_draw(draw: Draw | None, families: Sequence[str]) -> tuple[Draw, Seq
     if draw is not None:
         return draw, families
     synth = import_module("routerlab.data.synth")
-    return synth.draw, families or (*synth.FAMILIES, *synth.OOD_FAMILIES)
+    return _draw, families or (*synth.FAMILIES, *synth.OOD_FAMILIES)
+
+
+def _draw(rng: np.random.Generator, family: str, pool: str) -> Any:
+    """A clip of any family, sound or speech."""
+    speech = import_module("routerlab.data.speech.make")
+    if family in speech.MAKERS:
+        return speech.draw(rng, pool, family)
+    return import_module("routerlab.data.synth").draw(rng, family, pool)
 
 
 def _clip(samples: NDArray[np.float32]) -> Clip:

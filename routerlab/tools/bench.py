@@ -77,6 +77,28 @@ class Score:
         )
 
 
+@dataclass(frozen=True)
+class Deviation:
+    """A tool that is measured by how far it is off, in a unit of its own.
+
+    Attributes:
+        what: how the figure is told.
+        measure: () -> the deviation.
+        most: the bar.
+    """
+
+    tool: str
+    what: str
+    measure: Callable[[], float]
+    most: float
+
+    def line(self) -> str:
+        """Measure it; as one line of the benchmark."""
+        off, pace = self.measure(), speed(load_tool(self.tool))
+        verdict = "reached" if off <= self.most else f"SHORT: more than {self.most:g}"
+        return f"{self.tool:12} {self.what.format(off):60}  {pace:6.0f} x  {verdict}"
+
+
 def bench(names: Sequence[str] = (), clips: int = 96, seed: int = 0) -> Iterator[Score]:
     """Every task of the named tools, one after the other, clean and again in noise.
 
@@ -275,6 +297,27 @@ def _edges_found(values: dict[str, Any], edges: list[float]) -> float:
     return 2 * _matched(found, edges) / max(len(found) + len(edges), 1)
 
 
+def _two_colours(rng: np.random.Generator, _: int) -> Made:
+    """A note twice, its partials falling steeply and gently; whether the second is brighter."""
+    midi = float(rng.uniform(45, 69))
+    slopes = rng.permutation([rng.uniform(0.5, 1.0), rng.uniform(1.5, 2.0)])
+    events = [(0.1 + 1.5 * i, _coloured(midi, slope)) for i, slope in enumerate(slopes)]
+    return _placed(events, 2.9), bool(slopes[1] < slopes[0])
+
+
+def _coloured(midi: float, slope: float) -> Floats:
+    at = np.arange(round(1.2 * RATE)) / RATE
+    hertz = 440.0 * 2 ** ((midi - 69) / 12)
+    partials = np.arange(1, 9)
+    waves = np.sin(2 * np.pi * hertz * np.outer(partials, at)) / partials[:, None] ** slope
+    sound: Floats = waves.sum(axis=0)
+    return 0.1 * sound / float(np.sqrt(np.mean(sound**2)))
+
+
+def _brighter_half(values: dict[str, Any], second: bool) -> float:
+    return float((values["halves_hz"][1] > values["halves_hz"][0]) == second)
+
+
 def bs1770(samples: Floats) -> float:
     """Integrated loudness in LUFS of mono samples at 48 kHz (the standard's own coefficients)."""
     from scipy.signal import lfilter
@@ -299,6 +342,16 @@ def loudness_error(clips: int = 24, seed: int = 0) -> float:
     return worst
 
 
+def snr_error(clips: int = 96, seed: int = 0) -> float:
+    """Mean difference in dB of `quality`'s SNR from the truth: music with pauses, 0 to 30 dB."""
+    rng, tool, off = np.random.default_rng(seed), load_tool("quality"), []
+    for index in range(clips):
+        true = float(rng.uniform(0, 30))
+        found = tool(_clip(_stretches(rng, index)[0], rng, true)).values["snr_db"]
+        off.append(abs(found - true))
+    return float(np.mean(off))
+
+
 TASKS = (
     Task("pitch", "one note within 50 cents", _melody, _in_tune, (0.97, 0.90)),
     Task("pitch_neural", "one note within 50 cents", _melody, _in_tune, (0.97, 0.90), SLOW),
@@ -309,4 +362,10 @@ TASKS = (
     Task("key", "key of progressions in all 24", _progression, _right_key, (0.90, 0.75)),
     Task("key", "key of tunes in all 24", _tune, _right_key, (0.80, 0.70)),
     Task("segments", "F1 of edges within 50 ms", _stretches, _edges_found, (0.95, 0.85)),
+    Task("brightness", "which half is brighter", _two_colours, _brighter_half, (0.97, 0.90)),
+)
+
+DEVIATIONS = (
+    Deviation("loudness", "at most {:.2f} LU from BS.1770's table", loudness_error, 0.3),
+    Deviation("quality", "SNR {:.1f} dB off on average, from 0 to 30 dB", snr_error, 3.0),
 )

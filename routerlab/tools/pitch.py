@@ -22,6 +22,8 @@ VOICED = 0.6
 """Least periodicity of a frame that belongs to a note."""
 _AS_GOOD = 0.03
 """How much less periodic a higher pitch may be and still be taken for the fundamental."""
+_CLIMB = (2, 3, 2, 2)
+"""Multiples tried in turn; together more than the range from lowest to highest."""
 
 
 @register_tool
@@ -41,7 +43,7 @@ class Pitch(Tool):
         stops_at="one voice at a time: wrong on chords, several voices, strong noise or drums",
     )
     schema: ClassVar = SCHEMA
-    revision = 2
+    revision = 3
 
     def __init__(
         self, fmin_hz: float = 65.0, fmax_hz: float = 1400.0, least_s: float = 0.06
@@ -76,13 +78,16 @@ class Pitch(Tool):
         low = max(min(self.fmin_hz, top / 2), 2.2 * rate / frame)
         f0 = librosa.yin(samples, fmin=low, fmax=top, sr=rate, frame_length=frame, hop_length=hop)
         periodicity = _periodicity(samples, np.rint(rate / f0).astype(int), frame, hop)
-        for multiple in (2, 3):
+        for multiple in _CLIMB:
             # In noise YIN takes two or three periods for one; as good a period is the pitch.
             higher = np.minimum(f0 * multiple, rate / 4)
             as_good = _periodicity(samples, np.rint(rate / higher).astype(int), frame, hop)
-            taken = (as_good > periodicity - _AS_GOOD) & (f0 * multiple <= top)
+            repeats = as_good > periodicity - _AS_GOOD
+            taken = repeats & (f0 * multiple <= top)
+            # As good all the way up: no period, but a slow drift (brown noise) or a higher pitch.
+            beyond = repeats & (f0 * multiple > top)
             f0 = np.where(taken, higher, f0)
-            periodicity = np.where(taken, as_good, periodicity)
+            periodicity = np.where(beyond, 0.0, np.where(taken, as_good, periodicity))
         return Track(f0, periodicity, hop / rate)
 
 

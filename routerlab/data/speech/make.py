@@ -68,11 +68,14 @@ def _one(job: tuple[str, int, str, int]) -> tuple[str, dict[str, Any], dict[str,
 
 
 def draw(rng: Generator, split: str, family: str = "") -> Item:
-    """One question from the clips and wordings of a split, of any family if none is named."""
+    """One question from the clips and wordings of a split, of any family if none is named.
+
+    The split "lalm", for the LALM's schooling, has the clips of `train` and all wordings.
+    """
     family = family or str(rng.choice(tuple(MAKERS)))
-    draft = MAKERS[family](rng, spoken(split))
+    draft = MAKERS[family](rng, spoken("train" if split == "lalm" else split))
     *known, kept = WORDINGS[family]
-    texts = [kept] if split == "test_ood" else known
+    texts = {"test_ood": [kept], "lalm": [*known, kept]}.get(split, known)
     index = int(rng.integers(len(texts)))
     order = rng.permutation(len(draft.choices))
     return Item(
