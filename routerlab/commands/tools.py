@@ -15,7 +15,7 @@ from routerlab.commands.parsing import Parser, settings
 from routerlab.errors import ToolError, UserError, unknown
 from routerlab.tools import listing
 from routerlab.tools.base import Tool
-from routerlab.tools.registry import construct, find_tool, load_tool
+from routerlab.tools.registry import construct, find_tool
 from routerlab.trust import TrustedImports
 
 
