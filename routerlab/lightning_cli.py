@@ -85,6 +85,8 @@ class RouterTrainer(Trainer):
 class RouterCLI(LightningCLI):
     """LightningCLI with checks before anything heavy, and a folder for the run."""
 
+    trainer: RouterTrainer
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.run: Run
@@ -185,12 +187,13 @@ class RouterCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Survey, train and test a router; plainly fit any other module."""
-        try:
+        with self._marked():
             self._do("fit", kwargs)
-        except BaseException:  # an interrupted fit, too, can be gone on with
-            self._mark("stopped")
-            raise
-        self._mark("finished")
+
+    def survey(self, **kwargs: Any) -> None:
+        """The trainer's `survey`, its end recorded."""
+        with self._marked():
+            self.trainer.survey(**kwargs)
 
     def validate(self, **kwargs: Any) -> None:
         """Lightning's validation, for any module."""
@@ -217,9 +220,16 @@ class RouterCLI(LightningCLI):
         else:
             getattr(self.trainer, command)(**kwargs, weights_only=True)
 
-    def _mark(self, status: str) -> None:
-        if _rank() == 0:
-            self.run.mark(status)
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """Record how it ended; an interrupted fit can be gone on with, too."""
+        status = "stopped"
+        try:
+            yield
+            status = "finished"
+        finally:
+            if _rank() == 0:
+                self.run.mark(status)
 
     def _dumped(self) -> dict[str, Any]:
         parser = self._parser(self.subcommand)

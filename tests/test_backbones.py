@@ -153,6 +153,7 @@ def test_nothing_is_loaded_that_neither_hears_nor_reads(name: str, world: World)
 def test_survey_shows_the_pool(name: str, world: World, call: Any) -> None:
     out = call("survey", recipe_file(name), *world.words(name), "sound=false")
     assert "training questions drawn: 8 (" in out
+    assert world.json(name, "001", "run.json")["status"] == "finished"
     found = world.json(name, "001", "survey.json")
     assert found["splits"]["train"]["questions"] == 16
     assert sum(found["strata"][kind]["pool"] for kind in ("fix", "break", "redundant")) == 16

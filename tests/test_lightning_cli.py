@@ -269,7 +269,7 @@ def test_problems_of_meaning_come_together(cli) -> None:
         *("fit", "line.yaml", "model=cli_toys.ByHand", "model.lr=-1", "data.count=0"),
         *(
             "data.folder=nowhere",
-            "trainer.gradient_clip_val=1",
+            "trainer.gradient_clip_val=0.5",
             "trainer.accumulate_grad_batches=4",
         ),
     )
@@ -279,7 +279,7 @@ def test_problems_of_meaning_come_together(cli) -> None:
         "data: count must be above 0",
         "folder: there is no nowhere.",
         "model: lr must be above 0.",
-        "trainer.gradient_clip_val: 1 given, but ByHand steps its optimizer itself.",
+        "trainer.gradient_clip_val: 0.5 given, but ByHand steps its optimizer itself.",
         "trainer.accumulate_grad_batches: 4 given, but ByHand steps",
     ):
         assert said in err

@@ -63,6 +63,15 @@ def test_the_verdict_says_what_the_table_was_made_to_hold(table: OutcomeTable) -
         assert row in text
 
 
+def test_a_predictor_that_knows_more_than_the_oracle_is_the_bound(table: OutcomeTable) -> None:
+    figures = outlook(Evidence(table, [world(replicate=1)]))
+    fair = figures["policies"]["oracle_cross_fitted"]
+    more = figures["policies"]["predictable"] | {"gain": fair["gain"] + 0.02}
+    known = figures | {"policies": figures["policies"] | {"predictable": more}}
+    assert verdict(figures)[0].startswith("Routing can gain up to")
+    assert f"Routing can gain {100 * more['gain']:.1f} ± " in verdict(known)[0]
+
+
 def test_bounds_are_in_order(table: OutcomeTable) -> None:
     figures = outlook(Evidence(table, [world(replicate=1)]))["policies"]
     accuracy = {name: it["accuracy"] for name, it in figures.items()}

@@ -45,6 +45,12 @@ def _bound(figures: Mapping[str, Any]) -> str:
     else:
         kind = "raw oracle, which luck inflates: permuted replicates would say by how much"
         it = raw
+    foretold = gain(figures, "predictable")
+    if fair is not None and foretold is not None and foretold[0] > fair[0] and foretold[1] > 0:
+        # That oracle trusts one draw of a row; a predictor pools many rows, and may know more.
+        said = f"the raw oracle, which luck inflates, says {100 * raw[0]:.1f}"
+        kind = f"foretold, cross-fitted; {said}"
+        return f"Routing can gain {plus_minus(foretold)} points and more ({kind}; {about})."
     if it[1] <= 0:
         return f"No gain from routing is sure: at best {plus_minus(it)} points ({kind}; {about})."
     return f"Routing can gain up to {plus_minus(it)} points ({kind}; {about})."
@@ -92,7 +98,7 @@ def _foretold(figures: Mapping[str, Any]) -> Iterator[str]:
     named = how.get(view, f"a linear predictor of {view}")
     if it[1] > 0:
         yield (
-            f"{plus_minus(it)} points of it can be foretold by {named}, cross-fitted: a router "
+            f"{plus_minus(it)} points can be foretold by {named}, cross-fitted: a router "
             "should reach at least that."
         )
     else:
