@@ -69,7 +69,7 @@ def test_a_predictor_that_knows_more_than_the_oracle_is_the_bound(table: Outcome
     more = figures["policies"]["predictable"] | {"gain": fair["gain"] + 0.02}
     known = figures | {"policies": figures["policies"] | {"predictable": more}}
     assert verdict(figures)[0].startswith("Routing can gain up to")
-    assert f"Routing can gain {100 * more['gain']:.1f} ± " in verdict(known)[0]
+    assert f"Routing can gain about {100 * more['gain']:.1f} ± " in verdict(known)[0]
 
 
 def test_bounds_are_in_order(table: OutcomeTable) -> None:

@@ -48,9 +48,8 @@ def _bound(figures: Mapping[str, Any]) -> str:
     foretold = gain(figures, "predictable")
     if fair is not None and foretold is not None and foretold[0] > fair[0] and foretold[1] > 0:
         # That oracle trusts one draw of a row; a predictor pools many rows, and may know more.
-        said = f"the raw oracle, which luck inflates, says {100 * raw[0]:.1f}"
-        kind = f"foretold, cross-fitted; {said}"
-        return f"Routing can gain {plus_minus(foretold)} points and more ({kind}; {about})."
+        luck = f"the raw oracle, which luck inflates, says {100 * raw[0]:.1f}"
+        return f"Routing can gain about {plus_minus(foretold)} points (foretold; {luck}; {about})."
     if it[1] <= 0:
         return f"No gain from routing is sure: at best {plus_minus(it)} points ({kind}; {about})."
     return f"Routing can gain up to {plus_minus(it)} points ({kind}; {about})."
