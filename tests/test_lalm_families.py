@@ -20,6 +20,7 @@ from routerlab.lalm.chat import AUDIO, Chat
 from routerlab.lalm.checkpoint import EMBEDDED, fingerprint, locate
 from routerlab.lalm.model import LALM
 from routerlab.lalm.template import chatml, format_of, read_template
+from routerlab.lalm.tower import tower_features
 from routerlab.policy.adapter import trainable
 from routerlab.policy.prompt import CUE, question_text, system_text
 from routerlab.reasoners import prompts
@@ -323,3 +324,19 @@ def test_a_saved_router_says_how_many_seconds_it_hears(
 def test_the_embedded_model_is_where_its_limit_is_said() -> None:
     assert TransformersReasoner(device="cpu").seconds_kept == 30.0
     assert (locate(EMBEDDED) / "chat_template.jinja").is_file()
+
+
+@pytest.mark.parametrize("seconds", [(1.4,), (0.3, 2.37), (4.0, 2.0), (0.07, 6.01, 2.03)], ids=str)
+def test_the_omni_tower_hears_all_chunks_at_once_as_one_by_one(
+    folders: dict[str, str], seconds: tuple[float, ...]
+) -> None:
+    lalm = LALM.load(folders[OMNI])
+    tower = lalm.base.model.audio_tower
+    mel, frames = lalm.log_mel([tone(s, 200.0 + 10 * s) for s in seconds])
+    real = torch.arange(mel.shape[2]) < frames[:, None]
+    with torch.no_grad():
+        row = mel.transpose(1, 2)[real].T
+        theirs = tower(row, feature_lens=frames).last_hidden_state
+        ours = tower_features(tower, mel, frames)
+    assert any(f > 2 * tower.n_window for f in frames.tolist()) == any(s > 2 for s in seconds)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

@@ -27,7 +27,7 @@ _LADDER: tuple[tuple[str, tuple[Saving, ...]], ...] = (
     ("every prompt by itself", ("tower", "prefix", "branches", "buckets")),
     ("+ features once a clip", ("prefix", "branches", "buckets")),
     ("+ prefix once a question", ("branches", "buckets")),
-    ("+ options as branches", ("buckets",)),
+    ("+ actions, options as branches", ("buckets",)),
     ("+ rows by length", ()),
 )
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from routerlab.embedded.tower import tower_features
 from routerlab.lalm.families import Family, Qwen2Audio, QwenOmniThinker
+from routerlab.lalm.tower import tower_features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
@@ -157,9 +157,8 @@ class OmniThinker(Architecture):
         return config
 
     def features(self, model: Any, mels: Tensor, frames: Tensor) -> Tensor:
-        """One masked attention call a layer over all clips."""
-        heard, counts = tower_features(model.model.audio_tower, mels, frames)
-        return heard[torch.arange(heard.shape[1], device=heard.device) < counts[:, None]]
+        """As at inference, with gradients."""
+        return tower_features(model.model.audio_tower, mels.transpose(1, 2), frames)
 
     def unused(self, model: Any) -> Any:
         """The vision tower."""

@@ -30,14 +30,14 @@ def decode_batch(
         buckets: False takes rows as they come.
     """
     rows = [
-        Row(i, suffix, [0] * len(suffix), range(len(suffix)))
+        Row(i, suffix, [0] * len(suffix), [0] * len(suffix), range(len(suffix)))
         for i, item in enumerate(items)
         for suffix in item.suffixes
     ]
     prefixes = run_prefixes(lalm, [i.prefix for i in items], [i.features for i in items])
     found: dict[int, list[int]] = {}
     with torch.no_grad():
-        for done in run_rows(lalm, prefixes, rows, buckets=buckets):
+        for done in run_rows(lalm, prefixes, rows, steps=max_new_tokens, buckets=buckets):
             found |= zip(done.index, _continue(lalm, done, max_new_tokens), strict=True)
     ordered = iter(found[i] for i in range(len(rows)))
     return [[next(ordered) for _ in item.suffixes] for item in items]

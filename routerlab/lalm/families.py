@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from routerlab.errors import UserError
+from routerlab.lalm.tower import tower_features
 
 
 class Family(ABC):
@@ -86,11 +87,8 @@ class QwenOmniThinker(Family):
         return model  # type: ignore[no-any-return]
 
     def tower(self, model: Any, mel: Tensor, frames: Tensor) -> Tensor:
-        """The tower wants the real frames of all clips in one row."""
-        real = torch.arange(mel.shape[2], device=mel.device) < frames[:, None]
-        row = mel.transpose(1, 2)[real].T
-        features: Tensor = model.model.audio_tower(row, feature_lens=frames).last_hidden_state
-        return features
+        """All chunks of all clips at once."""
+        return tower_features(model.model.audio_tower, mel, frames)
 
     def decoder(self, model: Any) -> Any:
         """`Qwen2_5OmniThinkerTextModel`; it takes two-dimensional positions for text and sound."""

@@ -306,22 +306,28 @@ class LALM:
         return np.pad(sound, (0, short)) if short else sound
 
 
-def expand_cache(cache: DynamicCache, rows: Sequence[int] | Tensor) -> DynamicCache:
+def expand_cache(cache: DynamicCache, rows: Sequence[int]) -> DynamicCache:
     """A cache of len(rows) rows, row i holding the keys and values of row `rows[i]` of `cache`.
 
-    Gradients flow back to `cache`, which stays as it is. A cache of one row is expanded without a
-    copy.
+    Gradients flow back to `cache`, which stays as it is. A cache of one row, and one whose rows are
+    asked for as they stand, is not copied.
     """
     from transformers import DynamicCache
 
-    index, layers = torch.as_tensor(rows), cast("list[Any]", cache.layers)
-    return DynamicCache([(_rows(each.keys, index), _rows(each.values, index)) for each in layers])
+    layers = cast("list[Any]", cache.layers)
+    count, device = len(layers[0].keys), layers[0].keys.device
+    if count == 1:
+        taken = [(_repeated(each.keys, rows), _repeated(each.values, rows)) for each in layers]
+    elif list(rows) == list(range(count)):
+        taken = [(each.keys, each.values) for each in layers]
+    else:
+        index = torch.tensor(rows, device=device)
+        taken = [(each.keys[index], each.values[index]) for each in layers]
+    return DynamicCache(taken)
 
 
-def _rows(states: Tensor, index: Tensor) -> Tensor:
-    if states.shape[0] == 1:
-        return states.expand(len(index), -1, -1, -1)
-    return states[index.to(states.device)]
+def _repeated(states: Tensor, rows: Sequence[int]) -> Tensor:
+    return states.expand(len(rows), -1, -1, -1)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """How likely each option is after each of several suffixes of one shared prefix.
 
-    prefix (once) ─► cache ─► a row for each suffix: suffix · option 1 · option 2 ...
+    prefix (once) ─► cache ─► one row: suffix 1 · option 1 · option 2 ... suffix 2 · option 1 ...
 
-The options lie one after the other in their suffix's row; a tree-shaped mask lets each see the
-prefix, its suffix and itself, and positions go on from the suffix for each alike. So a question
-costs two passes, and the numbers are those of plain calls with one option at a time.
+A tree-shaped mask lets each option see the prefix, its suffix and itself, and positions go on from
+the suffix for each alike. So a question costs two passes, its keys and values are never copied, and
+the numbers are those of plain calls with one option at a time.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def score_batch(
     """`score_options` of several questions, prefixes in one pass: [K+1, C, 2] each.
 
     Args:
-        branches: False gives each option a row of its own, with the suffix again before it.
+        branches: False gives each option after each suffix a row of its own, both written out.
         buckets: False takes rows as they come.
     """
     asked = [each for i, item in enumerate(items) for each in _packed(i, item, branches)]
@@ -85,24 +85,35 @@ def score_batch(
 def _packed(owner: int, item: ScoreItem, branches: bool) -> list[_Asked]:
     if not item.options or not all(item.options) or not item.suffixes or not all(item.suffixes):
         raise ValueError("a question needs suffixes and options, none of them empty")
-    together = [item.options] if branches else [[option] for option in item.options]
-    return [_pack(owner, suffix, options) for suffix in item.suffixes for options in together]
+    if branches:
+        return [_pack(owner, item.suffixes, item.options)]
+    return [_pack(owner, [s], [option]) for s in item.suffixes for option in item.options]
 
 
-def _pack(owner: int, suffix: Sequence[int], options: Sequence[Sequence[int]]) -> _Asked:
-    """One row of a suffix and all options, each without its last token (it predicts nothing)."""
-    start = len(suffix)
-    ids, segment, position = list(suffix), [0] * start, list(range(start))
+def _pack(
+    owner: int, suffixes: Sequence[Sequence[int]], options: Sequence[Sequence[int]]
+) -> _Asked:
+    """One row: suffixes, each with all options, which go without their last token."""
+    ids: list[int] = []
+    trunk: list[int] = []
+    branch: list[int] = []
+    position: list[int] = []
     reads: list[int] = []
     targets: list[int] = []
-    for number, option in enumerate(options, start=1):
-        first, inner = len(ids), len(option) - 1
-        ids += option[:-1]
-        segment += [number] * inner
-        position += range(start, start + inner)
-        reads += [start - 1, *range(first, first + inner)]
-        targets += option
-    return _Asked(Row(owner, ids, segment, position), reads, targets)
+    for number, suffix in enumerate(suffixes):
+        ids += suffix
+        branch += [0] * len(suffix)
+        position += range(len(suffix))
+        end = len(ids) - 1
+        for place, option in enumerate(options, start=1):
+            first, inner = len(ids), len(option) - 1
+            ids += option[:-1]
+            branch += [place] * inner
+            position += range(len(suffix), len(suffix) + inner)
+            reads += [end, *range(first, first + inner)]
+            targets += option
+        trunk += [number] * (len(ids) - len(trunk))
+    return _Asked(Row(owner, ids, trunk, branch, position), reads, targets)
 
 
 def _log_probs(lalm: LALM, hidden: Tensor, asked: Sequence[_Asked]) -> list[Tensor]:
@@ -129,11 +140,8 @@ def _by_item(rows: Iterator[Tensor], items: Sequence[ScoreItem], branches: bool)
     out = []
     for item in items:
         counts = [len(option) for option in item.options]
-        option = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        each = 1 if branches else len(counts)
-        parts = [torch.cat([next(rows) for _ in range(each)]) for _ in item.suffixes]
-        scores = torch.stack(parts)
-        total = scores.new_zeros(len(scores), len(counts))
-        total = total.index_add(1, option.to(scores.device), scores)
+        each = 1 if branches else len(item.suffixes) * len(counts)
+        scores = torch.cat([next(rows) for _ in range(each)]).view(len(item.suffixes), -1)
+        total = torch.stack([part.sum(1) for part in torch.split(scores, counts, dim=1)], dim=1)
         out.append(torch.stack([total, total.new_tensor(counts).expand_as(total)], dim=-1))
     return out

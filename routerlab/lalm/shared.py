@@ -17,7 +17,7 @@ from routerlab.lalm.model import LALM, expand_cache
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
-# A group of rows ends where padding would grow beyond this share of its real tokens.
+# Padding up to this share of its real tokens ends no group of rows.
 _MOST_PADDING = 0.15
 
 
@@ -40,14 +40,17 @@ class Row:
     Attributes:
         owner: index of the prefix.
         ids: tokens, not empty.
-        segment: for each token 0, or the number (1, 2 ...) of the branch after the trunk that it
-            belongs to; branches do not see each other.
+        trunk: for each token, which of the row's trunks (0, 1 ...) it belongs to; trunks do not
+            see each other.
+        branch: for each token 0, or the number (1, 2 ...) of the branch of its trunk; branches do
+            not see each other.
         position: for each token, counted from the end of the prefix.
     """
 
     owner: int
     ids: Sequence[int]
-    segment: Sequence[int]
+    trunk: Sequence[int]
+    branch: Sequence[int]
     position: Sequence[int]
 
 
@@ -84,17 +87,18 @@ def run_prefixes(
 
 
 def run_rows(
-    lalm: LALM, prefixes: Prefixes, rows: Sequence[Row], *, buckets: bool = True
+    lalm: LALM, prefixes: Prefixes, rows: Sequence[Row], *, steps: int = 1, buckets: bool = True
 ) -> Iterator[Pass]:
     """Passes over all rows, each row in one of them, rows of like length together.
 
     Args:
+        steps: how often the model runs for each of these passes, those that follow included.
         buckets: False takes the rows as they come.
     """
     most = max(1, lalm.room.positions // prefixes.mask.shape[1])
     lengths = [len(row.ids) for row in rows]
     if buckets:
-        found = groups(lengths, lalm.room.rows, most)
+        found = groups(lengths, lalm.room.rows, most, steps * lalm.room.spare)
     else:
         size = max(1, min(most, lalm.room.rows // max(lengths)))
         found = (list(range(len(rows))[i : i + size]) for i in range(0, len(rows), size))
@@ -102,13 +106,16 @@ def run_rows(
         yield _run(lalm, prefixes, [rows[i] for i in index], index)
 
 
-def groups(lengths: Sequence[int], limit: int, most: int) -> Iterator[list[int]]:
+def groups(lengths: Sequence[int], limit: int, most: int, spare: int = 0) -> Iterator[list[int]]:
     """Indices by length in groups of at most `limit` padded tokens and `most` rows.
 
+    A group also ends where padding would grow beyond `spare` tokens and a share of what is real.
     A row that is longer than the limit is a group of its own.
 
     >>> list(groups([9, 30, 10, 31, 10], 62, 8))
     [[0, 2, 4], [1, 3]]
+    >>> list(groups([9, 30, 10, 31, 10], 160, 8, spare=66))
+    [[0, 2, 4, 1, 3]]
     >>> list(groups([10, 10, 10], 20, 8)), list(groups([10, 10, 10], 99, 1))
     ([[0, 1], [2]], [[0], [1], [2]])
     """
@@ -118,7 +125,7 @@ def groups(lengths: Sequence[int], limit: int, most: int) -> Iterator[list[int]]
         padded = (len(group) + 1) * lengths[i]
         wasted = padded - real - lengths[i]
         full = len(group) == most or padded > limit
-        if group and (full or wasted > _MOST_PADDING * (real + lengths[i])):
+        if group and (full or wasted > max(spare, _MOST_PADDING * (real + lengths[i]))):
             yield group
             group, real = [], 0
         group.append(i)
@@ -130,13 +137,14 @@ def groups(lengths: Sequence[int], limit: int, most: int) -> Iterator[list[int]]
 def _run(lalm: LALM, prefixes: Prefixes, rows: Sequence[Row], index: list[int]) -> Pass:
     ids, real = lalm.pad_left([row.ids for row in rows])
     longest, device = ids.shape[1], lalm.device
-    segment = _left([row.segment for row in rows], longest, -1, device)
+    trunk = _left([row.trunk for row in rows], longest, -1, device)
+    branch = _left([row.branch for row in rows], longest, 0, device)
     position = _left([row.position for row in rows], longest, 0, device)
-    owners = torch.tensor([row.owner for row in rows], device=prefixes.mask.device)
-    before = prefixes.mask[owners]
+    owners = [row.owner for row in rows]
+    before = prefixes.mask[torch.tensor(owners, device=device)]
     start = before.sum(1)[:, None]
     cache = expand_cache(prefixes.cache, owners)
-    mask = _tree(segment, before.bool())
+    mask = _tree(trunk, branch, before.bool())
     hidden = lalm.forward(lalm.embed(ids, ()), mask, position + start, cache)
     count = sum(len(row.ids) for row in rows)
     lalm.counted.suffix_tokens += count
@@ -150,15 +158,15 @@ def _left(rows: Sequence[Sequence[int]], longest: int, fill: int, device: torch.
     return torch.tensor(padded, device=device)
 
 
-def _tree(segment: Tensor, prefix: Tensor) -> Tensor:
+def _tree(trunk: Tensor, branch: Tensor, prefix: Tensor) -> Tensor:
     """Who may look where: bool [R, 1, L, P + L].
 
-    A token sees the prefix, earlier tokens of its own segment and of the trunk (segment 0).
-    Padding (segment -1) sees itself and the prefix, so that no softmax is empty.
+    A token sees the prefix, and earlier tokens of its trunk that are the trunk's own or of its own
+    branch. Padding (trunk -1) sees itself and the prefix, so that no softmax is empty.
     """
-    length = segment.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
-    same = segment[:, :, None] == segment[:, None, :]
-    own = (same | (segment == 0)[:, None, :]) & earlier
+    length = trunk.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=trunk.device).tril()
+    same = trunk[:, :, None] == trunk[:, None, :]
+    along = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
     before = prefix[:, None, :].expand(-1, length, -1)
-    return torch.cat([before, own], dim=2)[:, None]
+    return torch.cat([before, same & along & earlier], dim=2)[:, None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,24 @@ def inject_lora(
         wrapped: nn.Module = get_peft_model(model, config)
     for parameter in trainable(wrapped).values():
         parameter.data = parameter.data.float()
+    adapted: list[Any] = [m for m in wrapped.modules() if hasattr(m, "cast_input_dtype_enabled")]
+    for layer in adapted:
+        # `mixed_precision` narrows the adapter's weights; what they read need not be widened.
+        layer.cast_input_dtype_enabled = False
     # get_peft_model writes the folder that the base was loaded from; a saved router names the LALM.
     wrapped.peft_config["default"].base_model_name_or_path = name  # type: ignore[index, union-attr]
     return wrapped
+
+
+def mixed_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Compute in the base's precision, the adapter too, which is held in float32.
+
+    An adapter's weights are narrowed anew at each use: what was narrowed without gradients must
+    not be met again where they are wanted.
+    """
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype, cache_enabled=False)
 
 
 def _is_tied(model: Any) -> bool:

@@ -206,11 +206,12 @@ class RouterPolicy(nn.Module):
         below = self._below if order is None else FrozenLayers()
         keys = [(c.fingerprint, *_words(q)) for c, q in zip(batch.clips, batch, strict=True)]
         decoder, lengths = self.decoder, [len(row) for row in rows]
-        shared = below.shared(decoder, lambda: lalm.embed(self._shared_ids(order), ()))
-        states = below.rows(decoder, keys, lengths, embed)
-        ends = torch.tensor(lengths, device=states.device) - 1
-        again = self.settings["gradient_checkpointing"] and torch.is_grad_enabled()
-        read = read_ends(decoder, shared, states, ends, below.count, recompute=again)
+        with adapter.mixed_precision(lalm.device, lalm.dtype):
+            shared = below.shared(decoder, lambda: lalm.embed(self._shared_ids(order), ()))
+            states = below.rows(decoder, keys, lengths, embed)
+            ends = torch.tensor(lengths, device=states.device) - 1
+            again = self.settings["gradient_checkpointing"] and torch.is_grad_enabled()
+            read = read_ends(decoder, shared, states, ends, below.count, recompute=again)
         return lalm.logits(read, self._label_ids.to(read.device))
 
     def _shared_ids(self, order: Sequence[int] | None) -> Tensor:
