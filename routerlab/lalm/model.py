@@ -211,6 +211,7 @@ class LALM:
             padding="max_length" if self._family.whole_window else "longest",
             truncation=False,
             return_tensors="pt",
+            device="cpu" if self.device.type == "cpu" else str(self.device),
         ).input_features
         frames = torch.tensor([-(-len(sound) // hop) for sound in sounds])
         kept = self._extractor.nb_max_frames if self._family.whole_window else int(frames.max())
