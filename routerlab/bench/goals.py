@@ -44,7 +44,9 @@ def goal_grid(
     one: float,
 ) -> Grid:
     """What was reached here; the goals are for one H100 and the 7B size."""
-    survey, step = scored[-1], trained[1]
+    # The fastest way of adapting all layers that memory allows; one that it does not has no rate.
+    able = [step for step in trained[:3] if step.rate > 0]
+    survey, step = scored[-1], max(able, key=lambda step: step.rate, default=trained[0])
     rate = survey.questions / survey.seconds
     minutes = (_SURVEYED / rate + _STEPS * _STEP / step.rate) / 60
     held = [m for m in (survey.memory, step.memory) if m is not None]
@@ -60,7 +62,7 @@ def goal_grid(
             "–",
         ],
         ["questions × actions a second", f"{survey.answers / survey.seconds:.3g}", "–"],
-        ["router training, questions a second", f"{step.rate:.3g}", "15 at least"],
+        [f"router training, questions a second ({step.what})", f"{step.rate:.3g}", "15 at least"],
         ["ask, seconds without the tool", f"{one:.3g}", "–"],
         ["most GPU memory, GB", f"{max(held):.1f}" if held else "–", "60 at most"],
         [
