@@ -203,6 +203,9 @@ if what == "words":
 elif what == "child":
     subprocess.Popen(["sleep", "600"])
     print(json.dumps({"bytes": 1, "prefix": None}))
+elif what == "wave":
+    with wave.open(sys.argv[1]) as sound:
+        print(json.dumps({"bytes": sound.getsampwidth() * sound.getnframes(), "prefix": None}))
 else:
     print(json.dumps({"bytes": os.path.getsize(sys.argv[1]), "prefix": sys.prefix}))
 """
@@ -303,6 +306,7 @@ def test_a_program_is_not_run_unless_trusted(environment: tuple[str, str]) -> No
         ({"argv": ["no-such-program", "{wav}"]}, "there is no program"),
         ({"schema": {"a": "number"}}, "allowed: float"),
         ({"schema": {}}, "give schema"),
+        ({"encoding": "mp3"}, "allowed: pcm16, float32"),
     ],
 )
 def test_mistakes_of_a_command_are_told(
@@ -310,6 +314,13 @@ def test_mistakes_of_a_command_are_told(
 ) -> None:
     with pytest.raises(UserError, match=said):
         command(environment, **settings)
+
+
+def test_the_standard_library_reads_the_file(environment: tuple[str, str]) -> None:
+    tool = command(environment, "wave")
+    assert tool(CLIP).values["bytes"] == 2 * len(CLIP.samples)
+    wide = command(environment, encoding="float32")(CLIP).values["bytes"]
+    assert wide > 4 * len(CLIP.samples)
 
 
 def test_an_edited_program_is_a_new_version(environment: tuple[str, str], tmp_path: Path) -> None:

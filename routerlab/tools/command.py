@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from routerlab.errors import ToolError, UserError
 from routerlab.tools import processes
@@ -30,6 +30,7 @@ MAX_OUTPUT = 2**20
 """Most bytes that a program may print: its values are small, anything more is a flood."""
 
 _KINDS = {"float": float, "int": int, "str": str, "bool": bool, "list": list, "dict": dict}
+_SUBTYPES = {"pcm16": "PCM_16", "float32": "FLOAT"}
 _TICK_S = 0.02
 
 
@@ -37,11 +38,12 @@ class Command(Tool):
     """A program run on each clip. It prints one JSON object, the values, and exits with 0.
 
     Args:
-        argv: the program and its arguments, no shell; `{wav}` is the clip's file (float32 WAV),
+        argv: the program and its arguments, no shell; `{wav}` is the clip's file, mono WAV,
             `{choices}` the question's options as a JSON list. The program must be trusted:
             `--trust ./its/bin/python`.
         schema: key -> "float", "int", "str", "bool", "list" or "dict"; "float?" may be null.
         measures: for the card, as are `unit` and `stops_at`.
+        encoding: samples of the file: `pcm16` (read everywhere, cut at ±1), or `float32`.
         timeout_s: limit of one run; then it is ended with its children.
         revision: change it when the program gives other values than before; a file among `argv` is
             watched anyway.
@@ -54,6 +56,7 @@ class Command(Tool):
         stops_at="where the program does; it is started anew for every clip",
     )
     schema: ClassVar = {}
+    revision = 2
     tells_settings = False
 
     def __init__(
@@ -63,14 +66,18 @@ class Command(Tool):
         measures: str = "",
         unit: str = "",
         stops_at: str = "not said by its author",
+        encoding: Literal["pcm16", "float32"] = "pcm16",
         timeout_s: float = 15.0,
         revision: str = "",
     ) -> None:
+        if encoding not in _SUBTYPES:
+            raise ValueError(f"encoding {encoding!r}; allowed: {', '.join(_SUBTYPES)}")
         if isinstance(argv, str) or not any("{wav}" in word for word in argv):
             raise ValueError("argv must be a list of words, one with {wav}: [./tool, '{wav}']")
         if not schema or not measures:
             raise ValueError("give schema ({tempo_bpm: float}) and measures (what it measures)")
         self._argv = [str(word) for word in argv]
+        self._subtype = _SUBTYPES[encoding]
         self._timeout_s = timeout_s
         self.schema = {key: _kind(key, word) for key, word in schema.items()}  # type: ignore[misc]
         sees = any("{choices}" in word for word in argv)
@@ -90,7 +97,7 @@ class Command(Tool):
 
         with tempfile.TemporaryDirectory(prefix="routerlab-") as folder:
             wav = Path(folder, "clip.wav")
-            soundfile.write(wav, clip.samples, clip.sample_rate, subtype="FLOAT")
+            soundfile.write(wav, clip.samples, clip.sample_rate, subtype=self._subtype)
             words = {"{wav}": str(wav), "{choices}": json.dumps(list(choices))}
             argv = [_filled(word, words) for word in self._argv]
             printed = _printed(argv, Path(folder), self._timeout_s)
