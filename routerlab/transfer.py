@@ -14,7 +14,6 @@ from routerlab import rivals
 from routerlab.data.module import RouterDataModule
 from routerlab.data.progress import progress
 from routerlab.data.tables import judged
-from routerlab.data.threads import one_thread
 from routerlab.reasoners.base import Reasoner
 from routerlab.report import results as files
 from routerlab.report.evaluation import Evaluation
@@ -64,8 +63,7 @@ def answered_by(reasoner: Reasoner, datamodule: RouterDataModule, split: str) ->
     questions = datamodule.questions(split)
     cells = len(questions) * len(datamodule.actions)
     with progress(cells) as advance, datamodule.oracle(advance, reasoner) as oracle:
-        with one_thread():  # the tools' processes are at work beside it
-            table = judged(oracle.fill(questions, oracle.actions), datamodule.scorer)
+        table = judged(oracle.fill(questions, oracle.actions), datamodule.scorer)
         for name in datamodule.counters:
             datamodule.counters[name] += getattr(oracle.counters, name)
     return table

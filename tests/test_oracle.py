@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_world import CHOICES, Bench, Loader, Scripted, make_questions, oracle
@@ -42,6 +44,41 @@ def test_a_table_agrees_with_asking_one_by_one(tmp_path: Path, questions: list[Q
         assert table.correct[row].tolist() == right
         assert table.outcome(row, 1).observation == pitch
         assert table.outcome(row, 0).cut_seconds == 1.5
+
+
+def test_the_reasoner_makes_room_only_while_tools_are_at_work(
+    tmp_path: Path, questions: list[Question]
+) -> None:
+    beside, asked, go = [], 0, threading.Event()
+
+    class Slow(Bench):
+        """Waits with every chunk but the first until the reasoner has been asked once."""
+
+        def observe_many(self, jobs: Any) -> Any:
+            if self.seen:
+                assert go.wait(60)
+            return super().observe_many(jobs)
+
+    class Counted(Scripted):
+        def answer_many(self, requests: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            go.set()
+            return super().answer_many(requests)
+
+    @contextmanager
+    def room() -> Iterator[None]:
+        beside.append(asked)
+        yield
+
+    made = oracle(tmp_path, pool=Slow(), reasoner=Counted(), batch_size=2, beside_tools=room)
+    made.fill(questions)
+    assert asked == 10
+    assert beside[0] == 0
+    assert 9 not in beside
+    count = len(beside)
+    made.fill(questions)
+    assert len(beside) == count
 
 
 def test_filling_again_costs_nothing_and_decodes_nothing(

@@ -116,7 +116,8 @@ def make_questions(folder: Path, n: int = 20) -> list[Question]:
 
 def oracle(tmp_path: Path, **parts: Any) -> Oracle:
     """An oracle over `tmp_path / "cache"`; any part or setting may be given."""
-    settings = {k: parts.pop(k) for k in ("batch_size", "max_error_rate", "progress", "retries")
+    settings = {k: parts.pop(k) for k in (
+        "batch_size", "beside_tools", "max_error_rate", "progress", "retries")
                 if k in parts}  # fmt: skip
     world = {"pool": Bench(), "reasoner": Scripted(), "load": Loader(), **parts}
     cache = Cache(tmp_path / "cache")

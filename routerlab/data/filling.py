@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from routerlab.data.threads import one_thread
 from routerlab.oracle.oracle import Oracle, refuse_errors
 from routerlab.ranks import Ranks
 from routerlab.types import Outcome, OutcomeTable, Question
@@ -40,8 +39,7 @@ def fill(
 
     def mine() -> Mapping[tuple[str, str], Outcome]:
         asked = share(questions, ranks)
-        with one_thread():  # the tools' processes are at work beside it
-            return oracle.fill(asked, actions, replicate, of=len(questions)).cells
+        return oracle.fill(asked, actions, replicate, of=len(questions)).cells
 
     known = {place: cell for part in ranks.together(mine) for place, cell in part.items()}
     cells = {(q.id, action): known[q.id, action] for q in questions for action in actions}

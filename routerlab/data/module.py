@@ -28,6 +28,7 @@ from routerlab.data.releases import release_of
 from routerlab.data.sources import Source, find_splits
 from routerlab.data.strata import Stratify, drawn_from
 from routerlab.data.tables import judged, split_last
+from routerlab.data.threads import one_thread
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import Problems, UserError
 from routerlab.oracle.cache import Cache
@@ -266,6 +267,7 @@ class RouterDataModule(LightningDataModule):
                 Cache(self.cache_dir),
                 self.clip,
                 max_error_rate=self.max_error_rate,
+                beside_tools=one_thread,
                 progress=report if self._rank == 0 else None,
             )
             try:

@@ -258,11 +258,11 @@ def _oracle(
             Cache(datamodule.cache_dir),
             load,
             max_error_rate=datamodule.max_error_rate,
+            beside_tools=one_thread,
             progress=report,
         )
         try:
-            with one_thread():
-                yield oracle
+            yield oracle
         finally:
             oracle.close()
             if isinstance(pool, Known):  # what it says was run for the table

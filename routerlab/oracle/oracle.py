@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
@@ -62,6 +63,7 @@ class Oracle:
         batch_size: requests a reasoner is given at once.
         max_error_rate: share of a table's cells that may fail before `fill` stops.
         retries: how often a refused prompt is asked again, unless its error is final.
+        beside_tools: entered around answers that are given while tools are at work on what is next.
         progress: called with (cells done, cells of this table, what was done); the last call of a
             `fill`, and no other, has done == total.
     """
@@ -76,6 +78,7 @@ class Oracle:
         batch_size: int = 16,
         max_error_rate: float = 0.05,
         retries: int = 2,
+        beside_tools: Callable[[], AbstractContextManager[None]] = nullcontext,
         progress: Progress | None = None,
     ) -> None:
         self.pool, self.reasoner, self.cache = pool, reasoner, cache
@@ -84,6 +87,8 @@ class Oracle:
         self.counters = Counters()
         self._load = load
         self._progress = progress or (lambda done, total, text: None)
+        self._beside_tools = beside_tools
+        self._under_way: Future[list[Row]] | None = None
         self._known_planner: Planner | None = None
 
     @property
@@ -196,9 +201,10 @@ class Oracle:
         with ThreadPoolExecutor(1, thread_name_prefix="oracle-tools") as ahead:
             coming = None
             for chunk in [*chunks, None]:
-                ready = coming
+                ready, coming = coming, None
                 if chunk is not None:
                     coming = ahead.submit(planner.prepare, chunk, actions, replicate)
+                self._under_way = coming
                 if ready is not None:
                     rows = ready.result()
                     self.counters.tool_calls = planner.tool_calls
@@ -226,8 +232,10 @@ class Oracle:
 
     def _ask(self, requests: Sequence[ReasonRequest]) -> list[list[Reply]]:
         self.counters.reasoner_calls += sum(len(r.observations) for r in requests)
+        busy = self._under_way is not None and not self._under_way.done()
         try:
-            return self.reasoner.answer_many(requests)
+            with self._beside_tools() if busy else nullcontext():
+                return self.reasoner.answer_many(requests)
         except ReasonerError as error:
             return [[error] * len(request.observations) for request in requests]
 
