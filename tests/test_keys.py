@@ -68,7 +68,7 @@ LEDGER: dict[Callable[..., Any], Ledger] = {
     ToolPool: Ledger("specs", "trusted workers timeout_s memory_mb"),
     Cache: Ledger("", "folder part network"),
     Oracle: Ledger(
-        "pool reasoner load", "cache batch_size max_error_rate retries progress"
+        "pool reasoner load", "cache batch_size max_error_rate retries beside_tools progress"
     ),
     Oracle.fill: Ledger("questions actions replicate", "of"),
 }  # fmt: skip
