@@ -111,6 +111,20 @@ def test_label_logits_of_a_narrow_base_are_not_rounded(folders: dict[str, str]) 
     assert not torch.equal(lalm.logits(hidden)[:, some], wide)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_over_a_narrow_base_are_wide_and_point_the_same_way(
+    folders: dict[str, str], family: str
+) -> None:
+    wide = gradients(stirred(folders[family]))
+    narrow = gradients(stirred(folders[family], dtype="bfloat16"))
+    again = gradients(stirred(folders[family], dtype="bfloat16", gradient_checkpointing=True))
+    assert wide.keys() == narrow.keys() == again.keys()
+    assert {grad.dtype for grad in narrow.values()} == {torch.float32}
+    for other in (narrow, again):
+        flat = [torch.cat([each[name].flatten() for name in wide]) for each in (wide, other)]
+        assert torch.cosine_similarity(*flat, dim=0) > 0.98
+
+
 @pytest.mark.parametrize("settings", [{}, {"lora_layers": 1}, {"train_embeddings": True}], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointed_layers_give_the_same_gradients(

@@ -263,6 +263,14 @@ def test_quality_hears_noise_clipping_and_bandwidth():
     assert 400 < low["bandwidth_hz"] < 1200
 
 
+def test_quality_makes_up_no_noise_where_nothing_pauses():
+    steady = TOOLS["quality"](make_clip(tone(60, 2.0), RATE))
+    assert steady.values["snr_db"] is None
+    assert "no pause" in steady.text
+    silent = TOOLS["quality"](make_clip(np.zeros(RATE), RATE))
+    assert silent.text == "quality: no sound"
+
+
 SKELETONS = {
     "pitch": r"pitch: (no clear pitch|[A-G]b?\d [+-]\d+ cents at \d\.\d to \d\.\d s(; .*)?)",
     "chord": r"chord: (nothing sounds|[A-G]b? \w+, fit \d\.\d\d; key: [A-G]b? (major|minor); "
@@ -274,7 +282,7 @@ SKELETONS = {
     "segments": r"segments: (no sound|\d+ sounds?"
     r"(, \d\.\d\d to \d\.\d\d s \(\d\.\d\d s, -?\d+ dB\))+(; longest \d+, loudest \d+)?)",
     "brightness": r"brightness: (no sound|centroid \d+ Hz, rolloff \d+ Hz; halves \d+ then \d+ Hz)",
-    "quality": r"quality: (no sound|SNR -?\d+ dB, clipped \d+\.\d percent, bandwidth \d+ Hz)",
+    "quality": r"quality: (no sound|(SNR -?\d+ dB|no pause to hear noise in), clipped \d+\.\d percent, bandwidth \d+ Hz)",
 }
 
 

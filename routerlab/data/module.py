@@ -243,9 +243,7 @@ class RouterDataModule(LightningDataModule):
         splits = self.read()
         bar_length = sum(len(share(q, ranks)) * self._parts(s) for s, q in splits.items())
         if stage == "fit":
-            trained = self.stratify.questions if self.stratify else len(splits.get("train", ()))
-            again = (self.option_orders - 1) * trained // ranks.world
-            bar_length += again * (len(self.tools) + 1)
+            bar_length += self._cells_again(len(splits.get("train", ()))) // ranks.world
         with progress(bar_length) as advance, opened(self.oracle(advance), ranks) as oracle:
             self.cards, self.versions = oracle.cards, dict(oracle.pool.versions)
             for split, questions in splits.items():
@@ -316,6 +314,11 @@ class RouterDataModule(LightningDataModule):
     def _parts(self, split: str) -> int:
         times = 2 if split == "test" and self.crossfit else 1
         return times * (len(self.tools) + 1) + (split in TEST_SPLITS and self.all_outputs)
+
+    def _cells_again(self, train: int) -> int:
+        """Cells of other orders: of all training questions, or of those that are drawn."""
+        trained = min(train, self.stratify.questions) if self.stratify else train
+        return (self.option_orders - 1) * trained * (len(self.tools) + 1)
 
     # --- batches ----------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from routerlab.lalm.families import Family, Qwen2Audio, QwenOmniThinker
-from routerlab.lalm.tower import tower_features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
@@ -158,7 +157,7 @@ class OmniThinker(Architecture):
 
     def features(self, model: Any, mels: Tensor, frames: Tensor) -> Tensor:
         """As at inference, with gradients."""
-        return tower_features(model.model.audio_tower, mels.transpose(1, 2), frames)
+        return self.family.tower(model, mels.transpose(1, 2), frames)
 
     def unused(self, model: Any) -> Any:
         """The vision tower."""

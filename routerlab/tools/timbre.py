@@ -17,6 +17,7 @@ from routerlab.types import Clip, ToolCard
 
 _FRAME, _HOP = 1024, 512
 _FULL_SCALE = 0.999
+_LEAST_SNR_DB = -5.0
 
 
 def power_frames(clip: Clip) -> Floats:
@@ -93,7 +94,7 @@ class Quality(Tool):
         "clipped_percent": float,
         "bandwidth_hz": (float, type(None)),
     }
-    revision = 1
+    revision = 2
 
     def setup(self) -> None:
         """Load and compile outside the limit of a call."""
@@ -107,21 +108,25 @@ class Quality(Tool):
             return {"snr_db": None, "clipped_percent": round(clipped, 2), "bandwidth_hz": None}
         loud, rest = np.percentile(levels, [90, 8])
         signal = max(10 ** (loud / 10) - 10 ** (rest / 10), 1e-12)
+        snr = min(10 * np.log10(signal) - rest, 60.0)
         spectrum = decibels(power_frames(clip).mean(axis=1))
         hertz = np.fft.rfftfreq(_FRAME, 1 / clip.sample_rate)
         strong = np.flatnonzero(spectrum > spectrum.max() - 50.0)
         return {
-            "snr_db": round(float(np.clip(10 * np.log10(signal) - rest, -20.0, 60.0)), 1),
+            # Where the level hardly moves there is no pause, and a tone cannot be told from noise.
+            "snr_db": round(float(snr), 1) if snr > _LEAST_SNR_DB else None,
             "clipped_percent": round(clipped, 2),
             "bandwidth_hz": round(float(hertz[strong[-1]]), 0),
         }
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """Noise, clipping, bandwidth."""
-        if values["snr_db"] is None:
+        if values["bandwidth_hz"] is None:
             return "quality: no sound"
+        snr = values["snr_db"]
+        noise = "no pause to hear noise in" if snr is None else f"SNR {snr:.0f} dB"
         return (
-            f"quality: SNR {values['snr_db']:.0f} dB, clipped {values['clipped_percent']:.1f} "
+            f"quality: {noise}, clipped {values['clipped_percent']:.1f} "
             f"percent, bandwidth {values['bandwidth_hz']:.0f} Hz"
         )
 
