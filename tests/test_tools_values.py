@@ -282,7 +282,8 @@ SKELETONS = {
     "segments": r"segments: (no sound|\d+ sounds?"
     r"(, \d\.\d\d to \d\.\d\d s \(\d\.\d\d s, -?\d+ dB\))+(; longest \d+, loudest \d+)?)",
     "brightness": r"brightness: (no sound|centroid \d+ Hz, rolloff \d+ Hz; halves \d+ then \d+ Hz)",
-    "quality": r"quality: (no sound|(SNR -?\d+ dB|no pause to hear noise in), clipped \d+\.\d percent, bandwidth \d+ Hz)",
+    "quality": r"quality: (no sound|(SNR -?\d+ dB|no pause to hear noise in), "
+    r"clipped \d+\.\d percent, bandwidth \d+ Hz)",
 }
 
 
