@@ -111,31 +111,6 @@ class TestFilling:
         assert again.cards == first.cards
         assert [card.name for card in again.cards] == ["pitch"]
 
-    def test_training_questions_come_in_as_many_orders_as_asked_for(self, folder: Path) -> None:
-        data = filled(folder, option_orders=2, all_outputs=False, batch_size=4)
-        own = data.tables["train"]
-        calls = sum(len(table) for table in data.tables.values()) + len(own)
-        assert data.counters["reasoner_calls"] == 2 * calls
-        assert len(own) == len(data.questions("train"))
-        batches = list(data.train_dataloader())
-        asked = [question for batch in batches for question in batch]
-        assert len(asked) == 2 * len(own) == len({q.id for q in asked})
-        again = {q.id.removesuffix("#1"): q for q in asked if q.id.endswith("#1")}
-        for question in own.questions:
-            other = again[question.id]
-            assert other.choices != question.choices
-            assert sorted(other.choices) == sorted(question.choices)
-            assert (other.audio, other.answer) == (question.audio, question.answer)
-        (reordered,) = data.reordered
-        direct = {f"{q.id}#1": reordered.correct[i, 0] for i, q in enumerate(own.questions)}
-        direct |= {q.id: own.correct[i, 0] for i, q in enumerate(own.questions)}
-        for batch in batches:
-            want = [direct[question.id] for question in batch]
-            assert batch.correct[:, 0].tolist() == want
-        tested = module(folder, option_orders=2)
-        tested.setup("test")
-        assert tested.reordered == []
-
     def test_predict_needs_cards_but_no_outcome(self, folder: Path) -> None:
         data = module(folder)
         data.setup("predict")

@@ -27,7 +27,7 @@ from routerlab.data.readers import read_truth
 from routerlab.data.releases import release_of
 from routerlab.data.sources import Source, find_splits
 from routerlab.data.strata import Stratify, drawn_from
-from routerlab.data.tables import in_all_orders, judged, split_last
+from routerlab.data.tables import judged, split_last
 from routerlab.data.threads import one_thread
 from routerlab.data.toolbox import tool_problems, tool_spec
 from routerlab.errors import Problems, UserError
@@ -65,8 +65,6 @@ class RouterDataModule(LightningDataModule):
         all_outputs: whether the test splits also get the answers with every output at once.
         crossfit: whether `test` is answered again with permuted options, for the cross-fitted
             oracle.
-        option_orders: in how many orders of its options each training question is answered, and
-            trained on. Much of one answer is luck of the order; more orders even it out.
         trusted: packages and files from which tools may come (the command line's `--trust`).
         form: format of the question files: auto, or a key of `data.formats.forms.FORMS`.
         audio_root: what relative sound paths are relative to; each file's own folder if None.
@@ -98,7 +96,6 @@ class RouterDataModule(LightningDataModule):
         controls: bool = False,
         all_outputs: bool = True,
         crossfit: bool = False,
-        option_orders: int = 1,
         trusted: Sequence[str] = (),
         form: str = "auto",
         audio_root: str | None = None,
@@ -121,7 +118,6 @@ class RouterDataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.workers = workers
         self.controls, self.all_outputs, self.crossfit = controls, all_outputs, crossfit
-        self.option_orders = option_orders
         self.trusted = tuple(trusted)
         self.clip = Clips(max_seconds, keep_clips_mb)
         self.tool_timeout_s, self.tool_memory_mb = tool_timeout_s, tool_memory_mb
@@ -139,7 +135,6 @@ class RouterDataModule(LightningDataModule):
         self.tables: dict[str, OutcomeTable] = {}
         self.together: dict[str, NDArray[np.bool_]] = {}
         self.replicates: dict[str, OutcomeTable] = {}
-        self.reordered: list[OutcomeTable] = []
         self.cards: tuple[ToolCard, ...] = ()
         self.versions: dict[str, str] = {}
         self.counters = {"reasoner_calls": 0, "tool_calls": 0, "cache_hits": 0}
@@ -147,8 +142,7 @@ class RouterDataModule(LightningDataModule):
 
     def problems(self) -> list[str]:
         """Everything wrong with the settings and with question files that are there already."""
-        names = ("batch_size", "eval_batch_size", "option_orders")
-        sizes = {name: getattr(self, name) for name in names}
+        sizes = {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
         found = Problems(f"{k} must be 1 or more, not {n}" for k, n in sizes.items() if n < 1)
         found += tool_problems(self.tools, self.trusted) + self.origin.problems()
         found += self.stratify.problems() if self.stratify else []
@@ -206,7 +200,8 @@ class RouterDataModule(LightningDataModule):
         Ranks.of(self.trainer).agreed("data", lambda: {s: len(q) for s, q in self.read().items()})
         self.seconds["data"] += time.monotonic() - start
         if stage != "predict" and not self.tables:
-            self.fill(stage)
+            self.fill()
+            self._stratify(stage)
         elif not self.cards:
             with self.pool() as pool:
                 self.cards, self.versions = pool.cards, pool.versions
@@ -237,20 +232,15 @@ class RouterDataModule(LightningDataModule):
         file = self.files.get(split)
         return read_truth(file.with_name(f"{file.stem}-truth.json")) if file else {}
 
-    def fill(self, stage: str = "fit") -> None:
+    def fill(self) -> None:
         """Fill the tables of all splits, shared by all ranks; then let go of tools and reasoner."""
         start, ranks = time.monotonic(), Ranks.of(self.trainer)
         splits = self.read()
         bar_length = sum(len(share(q, ranks)) * self._parts(s) for s, q in splits.items())
-        if stage == "fit":
-            bar_length += self._cells_again(len(splits.get("train", ()))) // ranks.world
         with progress(bar_length) as advance, opened(self.oracle(advance), ranks) as oracle:
             self.cards, self.versions = oracle.cards, dict(oracle.pool.versions)
             for split, questions in splits.items():
                 self._fill_split(oracle, split, questions)
-            self._stratify(stage)
-            if stage == "fit" and "train" in self.tables:
-                self._fill_orders(oracle)
             self.counters = summed(vars(oracle.counters), ranks)
         self.seconds["survey"] += time.monotonic() - start
 
@@ -297,13 +287,6 @@ class RouterDataModule(LightningDataModule):
             again = fill(oracle, ranks, questions, oracle.actions, replicate=1)
             self.replicates[split] = judged(again, self.scorer)
 
-    def _fill_orders(self, oracle: Oracle) -> None:
-        """What is trained on, answered again with its options in other orders."""
-        questions, ranks = list(self.tables["train"].questions), Ranks.of(self.trainer)
-        for turn in range(1, self.option_orders):
-            table = fill(oracle, ranks, questions, oracle.actions, turn)
-            self.reordered.append(judged(table, self.scorer))
-
     def _stratify(self, stage: str) -> None:
         """Leave of `train` what is trained on; a survey looks at the whole pool."""
         if self.stratify is not None and (pool := self.tables.get("train")):
@@ -315,16 +298,11 @@ class RouterDataModule(LightningDataModule):
         times = 2 if split == "test" and self.crossfit else 1
         return times * (len(self.tools) + 1) + (split in TEST_SPLITS and self.all_outputs)
 
-    def _cells_again(self, train: int) -> int:
-        """Cells of other orders: of all training questions, or of those that are drawn."""
-        trained = min(train, self.stratify.questions) if self.stratify else train
-        return (self.option_orders - 1) * trained * (len(self.tools) + 1)
-
     # --- batches ----------------------------------------------------------------------------
 
     def train_dataloader(self) -> OrderedLoader[QuestionBatch]:
         """Batches of the train split in the epoch's order, from where the trainer stands."""
-        table = in_all_orders([self._table("train"), *self.reordered])
+        table = self._table("train")
         seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))
         order = Order(len(table), self.batch_size, seed, rank=self._rank, world=self._world)
 
