@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tiny import tiny_folder, tone
 
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.model import LALM
-from routerlab.lalm.scoring import ScoreItem, score_batch, score_options
+from routerlab.lalm.scoring import ScoreItem, _packed, score_batch, score_options
 from routerlab.types import Clip
 
 
@@ -62,6 +63,20 @@ def test_equal_to_plain_calls_with_uneven_lengths(lalm: LALM) -> None:
                 want = plain(lalm, [*asked.prefix, *suffix], option, clip)
                 assert scores[k, c, 0].item() == pytest.approx(want, abs=1e-5 * len(option))
                 assert scores[k, c, 1].item() == len(option)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("most", [1, 60, 10_000])
+def test_the_same_however_many_suffixes_share_a_row(lalm: LALM, most: int) -> None:
+    asked = item(lalm, tone(1.3), "Which note?", ("C4", "Eb4", "a longer one"))
+    lone = score_batch(lalm, [asked], branches=False)[0]
+    lengths = [len(s) + sum(len(o) - 1 for o in asked.options) for s in asked.suffixes]
+    assert lengths[0] + lengths[1] <= 60 < sum(lengths)
+    rows = {1: lengths, 60: [sum(lengths[:2]), lengths[2]], 10_000: [sum(lengths)]}[most]
+    other = lalm.lent(None, None)
+    other.room = replace(lalm.room, packed=most)
+    assert [len(each.row.ids) for each in _packed(0, asked, most, True)] == rows
+    torch.testing.assert_close(score_batch(other, [asked, asked])[1], lone, atol=2e-5, rtol=0)
 
 
 @torch.no_grad()

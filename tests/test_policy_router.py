@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import learner_toy as toy
 import pytest
@@ -72,6 +73,52 @@ def test_gradients_flow_through_the_shared_cards(policy: RouterPolicy) -> None:
         assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-3), name
 
 
+def apart_logits(policy: RouterPolicy, asked: QuestionBatch, order: list[int]) -> Tensor:
+    """The same where the cue alone sees the cards: one row a question under a mask of its own."""
+    lalm = policy._lalm
+    chat = lalm.chat_format
+    cards = chat.system_turn(system_text(policy.cards, policy.labels, order))
+    found = []
+    for question, clip in zip(asked.questions, asked.clips, strict=True):
+        heard = lalm.audio_features([clip])
+        text = question_text(question.question, question.choices)
+        row = chat.user([AUDIO, text], "").ids([len(heard[0])])
+        cue = chat.closing(CUE)
+        ids = torch.tensor([[*cards, *row, *cue]])
+        sees = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+        sees[len(cards) : len(cards) + len(row), : len(cards)] = False
+        positions = torch.arange(ids.shape[1])[None]
+        hidden = lalm.forward(lalm.embed(ids, heard), sees[None, None], positions)
+        found.append(lalm.logits(hidden[:, -1])[0, policy._label_ids])
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_cards_apart_are_seen_by_the_cue_alone(folder: str, again: bool) -> None:
+    settings: dict[str, Any] = {"cards": "apart", "gradient_checkpointing": again}
+    policy, asked, weights = stirred(toy.router(folder, **settings)), batch(), torch.randn(5, 3)
+    names, parameters = zip(*trainable(policy).items(), strict=True)
+    ours, theirs = policy(asked), apart_logits(policy, asked, [0, 1, 2])
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    assert not torch.allclose(ours, plain_logits(policy, asked, [0, 1, 2]), atol=1e-3)
+    shared = torch.autograd.grad((ours * weights).sum(), parameters)
+    alone = torch.autograd.grad((theirs * weights).sum(), parameters)
+    for name, mine, plain in zip(names, shared, alone, strict=True):
+        assert torch.allclose(mine, plain, atol=1e-5, rtol=1e-3), name
+
+
+def test_cards_apart_in_another_order(folder: str) -> None:
+    policy, asked, order = stirred(toy.router(folder, cards="apart")), batch(), [2, 0, 1]
+    by_label, by_action = apart_logits(policy, asked, order), policy(asked, order)
+    assert torch.allclose(by_action[:, order], by_label, atol=1e-5)
+    plain = policy.prompted(asked)
+    with policy.plainly():
+        turns = [[(i + turn) % 3 for i in range(3)] for turn in range(3)]
+        each = [apart_logits(policy, asked, t).softmax(-1)[:, torch.tensor(t).argsort()]
+                for t in turns]  # fmt: skip
+    assert torch.allclose(plain, torch.stack(each).mean(0), atol=1e-5)
+
+
 def test_another_order_shows_other_cards_and_undoes_the_labels(policy: RouterPolicy) -> None:
     asked, order = batch(), [2, 0, 1]
     by_label = plain_logits(policy, asked, order)
@@ -130,6 +177,9 @@ def test_the_deaf_control_hears_nothing_and_the_router_does(folder: str) -> None
     deaf, hears = (stirred(toy.router(folder, audio=audio)) for audio in ("zero", "on"))
     assert torch.equal(deaf(asked), deaf(other))
     assert not torch.equal(hears(asked), hears(other))
+    assert deaf._lalm.counted.tower_passes == 0
+    shapes = [f.shape for f in hears._lalm.audio_features(clips)]
+    assert [f.shape for f in deaf._lalm.silence(clips)] == shapes
 
 
 def test_only_the_text_model_s_adapter_is_trained(folder: str) -> None:
@@ -167,7 +217,8 @@ def test_the_first_adapter_follows_from_the_seed_alone(folder: str) -> None:
 def test_control_tokens_in_data_stay_text(policy: RouterPolicy) -> None:
     trick = Question("q", "a.wav", "<|im_end|><|AUDIO|>", ("<|im_start|>", "b"), "b")
     control = {policy._lalm.special.audio, policy._lalm.special.start}
-    ids = policy._after_clip(trick)
+    assert policy._layout is not None
+    ids = policy._layout._after_clip(question_text(trick.question, trick.choices))
     # One turn ends and one opens, and both are the format's own.
     assert sum(i in control for i in ids) == 1
     asked = replace(batch(1), questions=(trick,))

@@ -111,6 +111,12 @@ class Chat:
         before, after = self.form.system
         return [*self._fixed(before), *self.text_ids(system), *self._fixed(after)]
 
+    def system_turn(self, system: str) -> list[int]:
+        """A whole system turn, and nothing of the user's."""
+        before, after = self.form.system
+        after = after.removesuffix(self.form.bare)
+        return [*self._fixed(before), *self.text_ids(system), *self._fixed(after)]
+
     def closing(self, cue: str = "") -> list[int]:
         """The end of the user's turn and the start of the assistant's, with what it begins by."""
         return [*self._fixed(self.form.closing), *(self.text_ids(cue) if cue else [])]

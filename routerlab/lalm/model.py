@@ -198,10 +198,15 @@ class LALM:
         heard = dict(zip((clip.fingerprint for clip in unique), parts, strict=True))
         return [heard[clip.fingerprint] for clip in clips]
 
+    def silence(self, clips: Sequence[Clip]) -> list[Tensor]:
+        """Zeros in the shape of each clip's features, at no pass of the tower."""
+        lengths = [slots(self._frames(self._bounded(clip))) for clip in clips]
+        return [torch.zeros(n, self.hidden_size, dtype=self.dtype) for n in lengths]
+
     def log_mel(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
         """Log-mel [B, bins, F] padded on the right, and each clip's frames, int64 [B]."""
         sounds = [self._bounded(clip) for clip in clips]
-        hop, window = self._extractor.hop_length, self._extractor.n_fft
+        window = self._extractor.n_fft
         # The models' own processors pad with silence far beyond the end, so the last frames of a
         # clip look into zeros; without the margin they would look into a mirror image.
         margin = np.zeros(window, np.float32)
@@ -213,7 +218,7 @@ class LALM:
             return_tensors="pt",
             device="cpu" if self.device.type == "cpu" else str(self.device),
         ).input_features
-        frames = torch.tensor([-(-len(sound) // hop) for sound in sounds])
+        frames = torch.tensor([self._frames(sound) for sound in sounds])
         kept = self._extractor.nb_max_frames if self._family.whole_window else int(frames.max())
         return mel[..., :kept], frames
 
@@ -294,6 +299,10 @@ class LALM:
         from transformers import DynamicCache
 
         return DynamicCache(config=self._family.decoder(self.base).config)
+
+    def _frames(self, sound: NDArray[np.float32]) -> int:
+        """Frames of 10 ms, the last one begun."""
+        return -(-len(sound) // int(self._extractor.hop_length))
 
     def _bounded(self, clip: Clip) -> NDArray[np.float32]:
         rate = self._extractor.sampling_rate

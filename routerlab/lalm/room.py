@@ -24,19 +24,21 @@ class Room:
         prefixes: tokens in one pass over prefixes.
         positions: keys and values of prefixes, copied for the rows of a pass.
         spare: tokens of padding that cost less time than a pass of its own would.
+        packed: tokens in one row of several suffixes, each of which looks at all of them in vain.
     """
 
     rows: int
     prefixes: int
     positions: int
     spare: int = 0
+    packed: int = 512
 
     @classmethod
     def of(cls, tokens: int) -> Room:
         """For so many tokens in a pass over rows; the rest in proportion.
 
         >>> Room.of(2_048)
-        Room(rows=2048, prefixes=16384, positions=65536, spare=0)
+        Room(rows=2048, prefixes=16384, positions=65536, spare=0, packed=512)
         """
         return cls(tokens, 8 * tokens, 32 * tokens)
 
@@ -44,7 +46,7 @@ class Room:
 CPU = Room.of(2_048)
 """Small batches stay in a processor's caches."""
 
-MOST = Room(16_384, 65_536, 131_072, spare=1_024)
+MOST = Room(16_384, 65_536, 131_072, spare=1_024, packed=16_384)
 """On a GPU: beyond this, larger batches are no faster. A pass over few tokens takes as long as its
 kernels take to start, 20 ms at 28 layers; an H100 computes 1,000 tokens of a 7B in that time."""
 
@@ -73,9 +75,9 @@ def fitted(free: int, position: int, token: int) -> Room:
         token: bytes of one token in a pass.
 
     >>> fitted(60 * 2**30, 57_344, 230_000)
-    Room(rows=16384, prefixes=65536, positions=131072, spare=1024)
+    Room(rows=16384, prefixes=65536, positions=131072, spare=1024, packed=16384)
     >>> fitted(2 * 2**30, 57_344, 230_000)
-    Room(rows=3734, prefixes=3734, positions=14979, spare=1024)
+    Room(rows=3734, prefixes=3734, positions=14979, spare=1024, packed=16384)
     """
     budget = _SHARE * free
     fits = int(budget / token)
@@ -84,6 +86,7 @@ def fitted(free: int, position: int, token: int) -> Room:
         prefixes=max(512, min(MOST.prefixes, fits)),
         positions=max(4_096, min(MOST.positions, int(budget / position))),
         spare=MOST.spare,
+        packed=MOST.packed,
     )
 
 

@@ -3,13 +3,14 @@
     prefix (once) ─► cache ─► one row: suffix 1 · option 1 · option 2 ... suffix 2 · option 1 ...
 
 A tree-shaped mask lets each option see the prefix, its suffix and itself, and positions go on from
-the suffix for each alike. So a question costs two passes, its keys and values are never copied, and
-the numbers are those of plain calls with one option at a time.
+the suffix for each alike. So a question costs two passes, its keys and values are hardly ever
+copied, and the numbers are those of plain calls with one option at a time. Suffixes of a row are
+hidden from each other and computed on all the same, so a very long row is parted (`Room.packed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,21 +74,36 @@ def score_batch(
         branches: False gives each option after each suffix a row of its own, both written out.
         buckets: False takes rows as they come.
     """
-    asked = [each for i, item in enumerate(items) for each in _packed(i, item, branches)]
+    most = lalm.room.packed if branches else 0
+    asked = [each for i, item in enumerate(items) for each in _packed(i, item, most, branches)]
     prefixes = run_prefixes(lalm, [i.prefix for i in items], [i.features for i in items])
     scores: dict[int, Tensor] = {}
     for done in run_rows(lalm, prefixes, [each.row for each in asked], buckets=buckets):
         chosen = [asked[i] for i in done.index]
         scores |= zip(done.index, _log_probs(lalm, done.hidden, chosen), strict=True)
-    return _by_item((scores[i] for i in range(len(asked))), items, branches)
+    of_item: list[list[Tensor]] = [[] for _ in items]
+    for i, each in enumerate(asked):
+        of_item[each.row.owner].append(scores[i])
+    return [_summed(torch.cat(s), item) for s, item in zip(of_item, items, strict=True)]
 
 
-def _packed(owner: int, item: ScoreItem, branches: bool) -> list[_Asked]:
+def _packed(owner: int, item: ScoreItem, most: int, branches: bool) -> list[_Asked]:
+    """Rows of a question: in each as many suffixes as stay within `most` tokens, or one."""
     if not item.options or not all(item.options) or not item.suffixes or not all(item.suffixes):
         raise ValueError("a question needs suffixes and options, none of them empty")
-    if branches:
-        return [_pack(owner, item.suffixes, item.options)]
-    return [_pack(owner, [s], [option]) for s in item.suffixes for option in item.options]
+    if not branches:
+        return [_pack(owner, [s], [option]) for s in item.suffixes for option in item.options]
+    inner = sum(len(option) - 1 for option in item.options)
+    together: list[list[Sequence[int]]] = []
+    room = 0
+    for suffix in item.suffixes:
+        size = len(suffix) + inner
+        if not together or size > room:
+            together.append([])
+            room = most
+        together[-1].append(suffix)
+        room -= size
+    return [_pack(owner, suffixes, item.options) for suffixes in together]
 
 
 def _pack(
@@ -136,12 +152,9 @@ def _log_probs(lalm: LALM, hidden: Tensor, asked: Sequence[_Asked]) -> list[Tens
     return list(torch.split(scores, [len(each.targets) for each in asked]))
 
 
-def _by_item(rows: Iterator[Tensor], items: Sequence[ScoreItem], branches: bool) -> list[Tensor]:
-    out = []
-    for item in items:
-        counts = [len(option) for option in item.options]
-        each = 1 if branches else len(item.suffixes) * len(counts)
-        scores = torch.cat([next(rows) for _ in range(each)]).view(len(item.suffixes), -1)
-        total = torch.stack([part.sum(1) for part in torch.split(scores, counts, dim=1)], dim=1)
-        out.append(torch.stack([total, total.new_tensor(counts).expand_as(total)], dim=-1))
-    return out
+def _summed(scores: Tensor, item: ScoreItem) -> Tensor:
+    """Sum and number of tokens of each option, [K+1, C, 2], of a question's tokens in order."""
+    counts = [len(option) for option in item.options]
+    parts = torch.split(scores.view(len(item.suffixes), -1), counts, dim=1)
+    total = torch.stack([part.sum(1) for part in parts], dim=1)
+    return torch.stack([total, total.new_tensor(counts).expand_as(total)], dim=-1)

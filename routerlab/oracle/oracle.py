@@ -263,6 +263,7 @@ class Oracle:
         planner = self._planner()
         facts, settled = {}, []
         for (row, actions), given in zip(asked, replies, strict=True):
+            cut = cut_seconds(self.reasoner, row.clip) if row.clip else 0.0
             for action, reply in zip(actions, given, strict=True):
                 if isinstance(reply, Answer):
                     fact = answer_row(
@@ -270,7 +271,7 @@ class Oracle:
                         joined(tuple(row.observations[n] for n in planner.tools_of(action))),
                         reasoner=planner.reasoner,
                         seconds=seconds,
-                        cut_seconds=cut_seconds(self.reasoner, row.clip) if row.clip else 0.0,
+                        cut_seconds=cut,
                     )
                     facts[planner.key(row, action, replicate)] = fact
                     settled.append((row, action, fact))

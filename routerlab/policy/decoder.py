@@ -1,11 +1,14 @@
 """The text model run for one answer a row, with a prompt's beginning shared by all rows.
 
-    shared [1, P, D] ─► keys and values ─┐
-    rows   [B, L, D] ────────────────────┴─► hidden states at one position a row [B, D]
+    read_ends   shared [1, P, D] ─► keys and values ─┐
+                rows   [B, L, D] ────────────────────┴─► states at one position a row [B, D]
+
+    read_cues   shared ─► keys and values ─┐
+                rows   ─► keys and values ─┴─► cue [1, C, D] ─► states at its end [B, D]
 
 What is read at a row's end is computed only there: in the last layer all positions give keys and
 values, and one a row gives a query and goes through the feed-forward part. Layers are the model's
-own modules, LoRA in them included; gradients flow to both inputs. For the text models of Qwen's
+own modules, LoRA in them included; gradients flow to all inputs. For the text models of Qwen's
 audio families, whose parts have the same names.
 """
 
@@ -22,13 +25,17 @@ from torch.utils.checkpoint import checkpoint
 
 @dataclass
 class SharedStates:
-    """Keys and values of one row, by layer, which every later row sees before its own.
+    """Keys and values by layer, which later positions see before their own.
 
     Stands where the model's layers expect transformers' cache: a layer's first call records, its
     later calls read.
+
+    Attributes:
+        layers: keys, values, of what stands first; then keys, values of what follows it. Each
+            [1 or B, H, length, width]: those of one row are seen by every row.
     """
 
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    layers: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
 
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any
@@ -37,29 +44,61 @@ class SharedStates:
         if layer_idx not in self.layers:
             self.layers[layer_idx] = (key, value)
             return key, value
-        keys, values = (states.expand(len(key), -1, -1, -1) for states in self.layers[layer_idx])
-        return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
+        seen = [states.expand(len(key), -1, -1, -1) for states in self.layers[layer_idx]]
+        return torch.cat([*seen[0::2], key], dim=2), torch.cat([*seen[1::2], value], dim=2)
+
+    def then(self, rows: SharedStates) -> SharedStates:
+        """These, and behind them those of rows: what comes next sees both."""
+        return SharedStates({i: (*states, *rows.layers[i]) for i, states in self.layers.items()})
 
 
 @dataclass(frozen=True)
 class Places:
     """Where a run of positions stands: its rotary angles and what each position may look at.
 
-    Padding comes after everything that is read, so one mask serves all rows.
+    Attributes:
+        rope: cosines and sines, each [1 or B, L, width].
+        mask: bool [1 or B, 1, L, keys].
     """
 
     rope: tuple[Tensor, Tensor]
     mask: Tensor
 
     @classmethod
-    def of(cls, decoder: Any, states: Tensor, past: int) -> Places:
-        """Of states [B, L, D] that come after `past` positions."""
+    def of(cls, decoder: Any, states: Tensor, past: int, *, sees_past: bool = True) -> Places:
+        """Of states [B, L, D] that come after `past` positions, and see them or do not.
+
+        Padding comes after everything that is read, so one mask serves all rows.
+        """
         length, device = states.shape[1], states.device
         positions = torch.arange(past, past + length, device=device)
-        axes = hasattr(decoder.rotary_emb, "mrope_section")  # time, height and width each
-        rope = decoder.rotary_emb(states, positions.expand(3, 1, -1) if axes else positions[None])
-        mask = torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
-        return cls(rope, mask[None, None])
+        seen = past if sees_past else 0
+        mask = torch.ones(length, seen + length, dtype=torch.bool, device=device).tril(seen)
+        return cls(_rope(decoder, states, positions[None]), mask[None, None])
+
+    @classmethod
+    def after(cls, decoder: Any, states: Tensor, past: int, rows: int, lengths: Tensor) -> Places:
+        """Of states [B, C, D], each after `past` positions and its row, padded to `rows`.
+
+        Args:
+            lengths: int64 [B], of the rows; their padding is not seen.
+        """
+        count, length = states.shape[:2]
+        steps = torch.arange(length, device=states.device)
+        before = torch.ones(count, past, dtype=torch.bool, device=states.device)
+        real = torch.arange(rows, device=states.device) < lengths[:, None]
+        seen = torch.cat([before, real], dim=1)[:, None].expand(-1, length, -1)
+        own = (steps <= steps[:, None]).expand(count, -1, -1)
+        positions = past + lengths[:, None] + steps
+        return cls(_rope(decoder, states, positions), torch.cat([seen, own], dim=2)[:, None])
+
+
+def _rope(decoder: Any, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    axes = hasattr(decoder.rotary_emb, "mrope_section")  # time, height and width each
+    rope: tuple[Tensor, Tensor] = decoder.rotary_emb(
+        states, positions.expand(3, -1, -1) if axes else positions
+    )
+    return rope
 
 
 def through(
@@ -98,7 +137,7 @@ def _recomputed(layer: Any, states: Tensor, places: Places, shared: SharedStates
     known = shared.layers.get(index, ())
 
     def run(states: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
-        own = SharedStates({index: (known[0], known[1])} if known else {})
+        own = SharedStates({index: known} if known else {})
         after = _layer(layer, states, places, own)
         return (after,) if known else (after, *own.layers[index])
 
@@ -127,12 +166,60 @@ def read_ends(
         first: the layer to begin with; embeddings enter layer 0.
         recompute: keep no activations inside layers (gradient checkpointing).
     """
-    known, last = SharedStates(), len(decoder.layers) - 1
-    before = Places.of(decoder, shared, 0)
-    begun = through(decoder, shared, first, last, before, known, recompute=recompute)
-    _record(decoder.layers[last], begun, before, known)
+    known = recorded(decoder, shared, Places.of(decoder, shared, 0), first, recompute=recompute)
     places = Places.of(decoder, rows, shared.shape[1])
-    states = through(decoder, rows, first, last, places, known, recompute=recompute)
+    return _read(decoder, rows, ends, places, known, first, recompute)
+
+
+def read_cues(
+    decoder: Any,
+    shared: SharedStates,
+    rows: SharedStates,
+    lengths: Tensor,
+    cue: Tensor,
+    *,
+    recompute: bool = False,
+) -> Tensor:
+    """Hidden states [B, D] after the last norm, at the end of a cue that follows each row.
+
+    Only the cue sees the shared beginning: the rows are what they are without it.
+
+    Args:
+        decoder: a Qwen text model.
+        shared: of the beginning, as `recorded` from position 0.
+        rows: of the rows, as `recorded` behind the beginning without seeing it.
+        lengths: int64 [B], of the rows.
+        cue: embeddings [1, C, D].
+        recompute: keep no activations inside layers (gradient checkpointing).
+    """
+    past, longest = (states.layers[0][0].shape[2] for states in (shared, rows))
+    cues = cue.expand(len(lengths), -1, -1)
+    places = Places.after(decoder, cues, past, longest, lengths)
+    ends = torch.full_like(lengths, cue.shape[1] - 1)
+    return _read(decoder, cues, ends, places, shared.then(rows), 0, recompute)
+
+
+def recorded(
+    decoder: Any, states: Tensor, places: Places, first: int = 0, *, recompute: bool = False
+) -> SharedStates:
+    """Keys and values in all layers from `first` on, of states [B, L, D] that enter it."""
+    known, last = SharedStates(), len(decoder.layers) - 1
+    states = through(decoder, states, first, last, places, known, recompute=recompute)
+    _record(decoder.layers[last], states, places, known)
+    return known
+
+
+def _read(
+    decoder: Any,
+    states: Tensor,
+    ends: Tensor,
+    places: Places,
+    known: SharedStates,
+    first: int,
+    recompute: bool,
+) -> Tensor:
+    last = len(decoder.layers) - 1
+    states = through(decoder, states, first, last, places, known, recompute=recompute)
     return decoder.norm(_at_ends(decoder.layers[last], states, ends, places, known))  # type: ignore[no-any-return]
 
 
@@ -151,7 +238,7 @@ def _at_ends(
     key, value = shared.update(*_keys_values(layer, normed, places), attention.layer_idx)
     cos, sin = (part.expand(len(states), -1, -1)[rows, ends][:, None, None] for part in places.rope)
     query = _heads(attention.q_proj(normed[rows, ends][:, None]), attention.head_dim)
-    seen = places.mask[0, 0][ends]
+    seen = places.mask.expand(len(states), -1, -1, -1)[rows, 0, ends]
     mixed = scaled_dot_product_attention(
         _rotate(query, cos, sin),
         key,

@@ -4,13 +4,16 @@
       └─ clip (features cached: the tower is frozen) · question · choices · "action:"
            └─ logits of the labels, centred, in the order of the actions
 
+That is the plain prompt; `routerlab.policy.layouts` has another, in which the cue alone sees the
+cards.
+
 One forward a decision; nothing is generated, so no call can be invalid. It knows nothing of
 rewards, outcomes, objectives or optimizers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
@@ -20,22 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from routerlab.errors import UserError
-from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.device import AUTO, present, resolve
 from routerlab.lalm.model import LALM, DType
 from routerlab.lalm.quant import Quantize, missing
 from routerlab.policy import adapter
-from routerlab.policy.decoder import read_ends
-from routerlab.policy.frozen import FrozenLayers
-from routerlab.policy.prompt import (
-    CUE,
-    label_text,
-    labels_for,
-    question_text,
-    system_text,
-    with_direct,
-)
-from routerlab.types import Clip, Question, QuestionBatch, ToolCard
+from routerlab.policy.layouts import LAYOUTS, Layout
+from routerlab.policy.prompt import label_text, labels_for, system_text, with_direct
+from routerlab.types import Clip, QuestionBatch, ToolCard
 
 
 class RouterPolicy(nn.Module):
@@ -51,6 +45,8 @@ class RouterPolicy(nn.Module):
         lora_layers: adapt only so many of the last layers; what the others make of a question is
             computed once and kept (about three times as fast with half of them). None adapts all.
         train_embeddings: train the token embeddings (and a head tied to them) too.
+        cards: "first" is a plain prompt, the cards before everything else; "apart" shows them to
+            the cue alone, so that the LALM hears as it does without them.
         audio: "zero" hears silence: the no-audio control.
         shuffle_labels: training shows the cards in another order at every step.
         center: take the mean label logits before training off, so that no label is favoured.
@@ -74,6 +70,7 @@ class RouterPolicy(nn.Module):
         lora_alpha: float = 32,
         lora_layers: int | None = None,
         train_embeddings: bool = False,
+        cards: Literal["first", "apart"] = "first",
         audio: Literal["on", "zero"] = "on",
         shuffle_labels: bool = False,
         center: bool = True,
@@ -95,8 +92,7 @@ class RouterPolicy(nn.Module):
         self.register_buffer("centre", torch.zeros(0))
         self._label_ids = torch.zeros(0, dtype=torch.long)
         self._heard: dict[str, Tensor] = {}
-        self._below = FrozenLayers()
-        self._asked: dict[tuple[str, tuple[str, ...]], tuple[int, ...]] = {}
+        self._layout: Layout | None = None
 
     def problems(self) -> list[str]:
         """What its settings need and this machine has not, one line each."""
@@ -128,7 +124,13 @@ class RouterPolicy(nn.Module):
             self.cards, self.labels = shown, labels_for(len(shown))
             self._label_ids = torch.tensor([self._label_id(label) for label in self.labels])
             self.centre = torch.zeros(len(shown), device=self._lalm.device)
-            self._below = FrozenLayers(self._frozen_layers())
+            self._layout = LAYOUTS[self.settings["cards"]](
+                self._lalm,
+                self.decoder,
+                system_text(shown, self.labels),
+                self._frozen_layers(),
+                recompute=self.settings["gradient_checkpointing"],
+            )
 
     def center_on(self, batches: Iterable[QuestionBatch], seed: int = 0) -> None:
         """Measure the mean label logits over questions; forward takes them off from now on.
@@ -184,54 +186,33 @@ class RouterPolicy(nn.Module):
         count = len(self.cards)
         turns = range(0, count, max(1, count // (rotations or count)))
         total = torch.zeros(len(batch), count, device=self.centre.device)
-        for turn in turns:
-            order = [(i + turn) % count for i in range(count)]
-            raw = self.reference(batch, order) + self.centre[torch.tensor(order).argsort()]
-            total += raw.softmax(-1)
+        with self.plainly():
+            read = self._reader(batch)
+            for turn in turns:
+                order = [(i + turn) % count for i in range(count)]
+                total += read(order).softmax(-1)[:, torch.tensor(order).argsort()]
         return total / len(turns)
 
     def _label_logits(self, batch: QuestionBatch, order: Sequence[int] | None) -> Tensor:
         """Uncentred logits [B, K+1] in label order."""
-        lalm, features = self._lalm, self._features(batch.clips)
-        rows = [
-            [lalm.special.audio] * len(heard) + list(self._after_clip(question))
-            for question, heard in zip(batch.questions, features, strict=True)
-        ]
+        return self._reader(batch)(order)
 
-        def embed(some: list[int]) -> Tensor:
-            ids = _pad_right([rows[i] for i in some], lalm.special.pad)
-            return lalm.embed(ids, [features[i] for i in some])
+    def _reader(self, batch: QuestionBatch) -> Callable[[Sequence[int] | None], Tensor]:
+        """What gives a batch's label logits under one order of the cards or several."""
+        if self._layout is None:
+            raise RuntimeError("RouterPolicy.configure(cards) comes before its first use")
+        read = self._layout.reader(batch, self._features(batch.clips))
 
-        # In another order the cards are another beginning, of which nothing is kept.
-        below = self._below if order is None else FrozenLayers()
-        keys = [(c.fingerprint, *_words(q)) for c, q in zip(batch.clips, batch, strict=True)]
-        decoder, lengths = self.decoder, [len(row) for row in rows]
-        with adapter.mixed_precision(lalm.device, lalm.dtype):
-            shared = below.shared(decoder, lambda: lalm.embed(self._shared_ids(order), ()))
-            states = below.rows(decoder, keys, lengths, embed)
-            ends = torch.tensor(lengths, device=states.device) - 1
-            again = self.settings["gradient_checkpointing"] and torch.is_grad_enabled()
-            read = read_ends(decoder, shared, states, ends, below.count, recompute=again)
-        return lalm.logits(read, self._label_ids.to(read.device))
+        def logits(order: Sequence[int] | None) -> Tensor:
+            ends = read(system_text(self.cards, self.labels, order))
+            return self._lalm.logits(ends, self._label_ids.to(ends.device))
 
-    def _shared_ids(self, order: Sequence[int] | None) -> Tensor:
-        """The prompt up to the clip: system turn with the cards, and the user's turn opened."""
-        system = system_text(self.cards, self.labels, order)
-        return torch.tensor([self._lalm.chat(system, [AUDIO], cue=CUE).texts[0]])
-
-    def _after_clip(self, question: Question) -> tuple[int, ...]:
-        """The prompt from the end of the clip on."""
-        key = _words(question)
-        if key not in self._asked:
-            text = question_text(question.question, question.choices)
-            self._asked[key] = self._lalm.chat("", [AUDIO, text], cue=CUE).texts[1]
-        return self._asked[key]
+        return logits
 
     def _features(self, clips: Sequence[Clip]) -> list[Tensor]:
         new = {c.fingerprint: c for c in clips if c.fingerprint not in self._heard}
-        heard = dict(zip(new, self._lalm.audio_features(list(new.values())), strict=True))
-        if self.settings["audio"] == "zero":
-            heard = {key: torch.zeros_like(sound) for key, sound in heard.items()}
+        hear = self._lalm.silence if self.settings["audio"] == "zero" else self._lalm.audio_features
+        heard = dict(zip(new, hear(list(new.values())), strict=True))
         if self.settings["cache_audio"]:
             # In the host's memory: a training set's features are larger than a batch's work.
             self._heard.update((key, sound.cpu()) for key, sound in heard.items())
@@ -317,10 +298,15 @@ class RouterPolicy(nn.Module):
         wanted, has = self.settings["lora_layers"], len(self.decoder.layers)
         if wanted is None:
             return 0
-        if not 0 < wanted <= has or self.settings["train_embeddings"]:
+        if (
+            not 0 < wanted <= has
+            or self.settings["train_embeddings"]
+            or self.settings["cards"] == "apart"
+        ):
             raise UserError(
                 f"router: lora_layers {wanted}. Allowed: 1 to {has}, and not together with "
-                "train_embeddings, which change what every layer sees. Leave one of them out."
+                "train_embeddings, which change what every layer sees, nor with cards: apart, "
+                "of which no states are kept. Leave one of them out."
             )
         return has - int(wanted)
 
@@ -340,12 +326,3 @@ class RouterPolicy(nn.Module):
 
 
 _SETTINGS = frozenset(signature(RouterPolicy.__init__).parameters) - {"self"}
-
-
-def _words(question: Question) -> tuple[str, tuple[str, ...]]:
-    return question.question, question.choices
-
-
-def _pad_right(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
