@@ -79,6 +79,7 @@ class RouterModule(LightningModule):
         self.center_on = center_on
         self.seed = seed
         self.batches_done = 0
+        self._rewards: Tensor | None = None
         self.figures = torch.nn.ModuleDict()
 
     def problems(self) -> list[str]:
@@ -121,7 +122,7 @@ class RouterModule(LightningModule):
         """Say what is unwise about the reward, and centre the label logits once in a run."""
         if not math.isfinite(self._total_steps):
             raise UserError("trainer: no end is set. Give max_epochs or max_steps.")
-        for line in self.reward.problems():
+        for line in self.reward.problems() + self.reward.unusable(self._data.tables["train"]):
             rank_zero_warn(line)
         if self.batches_done == 0:
             self.policy.center_on(self._sample(), seed=self._seed)
@@ -139,7 +140,7 @@ class RouterModule(LightningModule):
 
     def training_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         """One batch: forward, loss, backward, and a step where a group of batches ends."""
-        rewards = self.reward(batch.correct)
+        rewards = self._paid(batch)
         # A tool's reward is relative to direct: without direct's outcome a row says nothing.
         valid = batch.valid & batch.valid[:, :1]
         order = self._label_order()
@@ -163,6 +164,12 @@ class RouterModule(LightningModule):
                 logs["grad_norm"] = self._step()
         self.batches_done += 1
         self._log_step(loss.detach(), logs, seen, order)
+
+    def _paid(self, batch: QuestionBatch) -> Tensor:
+        """Rewards [B, K+1], of the whole training table worked out once."""
+        if self._rewards is None:
+            self._rewards = torch.from_numpy(self.reward.on(self._data.tables["train"])).float()
+        return self._rewards[list(batch.rows)].to(self.device)
 
     def _step(self) -> Tensor:
         """Clip, set the learning rate of this step, and take it."""

@@ -57,17 +57,23 @@ class RelativeOutcomeReward:
 
     Args:
         preset: one of `PRESETS`; a cell given as well replaces the preset's.
+        graded: from 0 to 1, how much of what counts as right is how probable the reasoner found
+            the right option; the rest is whether it chose it. A lucky guess then earns less, and
+            a narrow miss costs less. Needs a reasoner that gives log-probabilities.
 
     >>> reward = RelativeOutcomeReward("relative")
     >>> reward(np.array([[False, True, False], [True, True, False]]))
     array([[ 0.  ,  1.  , -0.05],
            [ 0.05, -0.05, -1.  ]])
+    >>> reward(np.array([[0.5, 0.9]])).round(3)  # .45 fix, .05 break, .5 redundant
+    array([[0.025, 0.375]])
     """
 
     def __init__(
         self,
         preset: str = "relative",
         *,
+        graded: float = 0.0,
         fix: float | None = None,
         break_: float | None = None,
         redundant_right: float | None = None,
@@ -85,28 +91,51 @@ class RelativeOutcomeReward:
             "direct_right": direct_right,
             "direct_wrong": direct_wrong,
         }
-        self.preset = preset
+        if not 0 <= graded <= 1:
+            raise UserError(f"reward: graded {graded:g} must be in [0, 1].")
+        self.preset, self.graded = preset, graded
         self.cells = replace(PRESETS[preset], **{k: v for k, v in given.items() if v is not None})
         _refuse_odd_numbers(self.cells)
 
-    def __call__(self, correct: Any) -> Any:
-        """Rewards [N, A] of correctness [N, A], whose column 0 is direct.
+    def __call__(self, right: Any) -> Any:
+        """Rewards [N, A] of `right` [N, A], whose column 0 is direct.
 
-        Takes a boolean numpy array (and gives float64) or a boolean torch tensor (and gives
-        torch's default float, on the same device). Invalid cells must be masked by the caller.
+        Args:
+            right: whether each answer is right (bool), or how probably (floating, in [0, 1]). The
+                reward is linear in both answers' outcomes, so of probabilities it is the expected
+                one, as if the two answers were drawn apart.
+
+        Takes numpy (and gives float64) or torch (and gives torch's default float, on the same
+        device). Invalid cells must be masked by the caller.
         """
-        if not str(correct.dtype).endswith("bool") or correct.ndim != 2:
-            raise ValueError(f"correct must be bool [N, A], not {correct.dtype} {correct.shape}")
-        c, t = self.cells, correct
-        d = correct[:, :1]
+        kind = str(right.dtype)
+        if right.ndim != 2 or not (kind.endswith("bool") or "float" in kind):
+            raise ValueError(f"right must be bool or floating [N, A], not {kind} {right.shape}")
+        c, t = self.cells, right * 1.0
+        d = t[:, :1]
         rewards = (
-            c.fix * (~d & t)
-            + c.break_ * (d & ~t)
-            + c.redundant_right * (d & t)
-            + c.redundant_wrong * (~d & ~t)
+            c.fix * (1 - d) * t
+            + c.break_ * d * (1 - t)
+            + c.redundant_right * d * t
+            + c.redundant_wrong * (1 - d) * (1 - t)
         )
-        rewards[:, :1] = c.direct_right * d + c.direct_wrong * ~d
+        rewards[:, :1] = c.direct_right * d + c.direct_wrong * (1 - d)
         return rewards
+
+    def on(self, table: OutcomeTable) -> Floats:
+        """Rewards [N, A] of a table's rows."""
+        verdicts, chances = table.correct.astype(np.float64), table.chances
+        rewards: Floats = self((1 - self.graded) * verdicts + self.graded * chances)
+        return rewards
+
+    def unusable(self, table: OutcomeTable) -> list[str]:
+        """What of these settings such a table gives no ground for, one line each."""
+        if not self.graded or not len(table) or (table.chances != table.correct).any():
+            return []
+        return [
+            f"reward: graded {self.graded:g}, but no answer of the reasoner has log-probabilities, "
+            "so verdicts are paid. Ask by likelihood, or leave it out."
+        ]
 
     def expected_gain(self, *, wr: float, rw: float, rr: float, ww: float) -> float:
         """E[R_tool] - E[R_direct], of the chances that direct is wrong and the tool right, ….
@@ -222,7 +251,7 @@ def alignment_report(
     best_accuracy, report = share(routed(rows, best)), []
     for name, reward in named.items():
         # A reward's mean is linear in the four chances: estimating it is estimating them.
-        chosen = _cross_fitted_choice(features, reward(rows.correct), folds, seed)
+        chosen = _cross_fitted_choice(features, reward.on(rows), folds, seed)
         accuracy = share(routed(rows, chosen))
         report.append(
             Alignment(

@@ -129,7 +129,7 @@ def words_only(
     from routerlab.policy.text import TextRouter
 
     router = TextRouter()
-    router.fit(list(train.questions), np.asarray(reward(train.correct)), train.valid)
+    router.fit(list(train.questions), reward.on(train), train.valid)
     return {
         split: np.asarray(router.choose(list(table.questions)), dtype=np.int64)
         for split, table in tables.items()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -203,6 +204,22 @@ class OutcomeTable:
     def __len__(self) -> int:
         return len(self.questions)
 
+    @cached_property
+    def chances(self) -> NDArray[np.float64]:
+        """How probable the reasoner found the gold option, [N, K+1] in [0, 1]; 0 where not valid.
+
+        The softmax over the options' scores. A row with an answer without scores has what is right
+        instead (0 or 1), so that the actions of a row are always compared by one measure.
+        """
+        found = self.correct.astype(np.float64)
+        for row, question in enumerate(self.questions):
+            asked = np.flatnonzero(self.valid[row])
+            cells = [self.cells.get((question.id, self.actions[action])) for action in asked]
+            scores = [c.answer.log_probs if c and c.answer else () for c in cells]
+            if all(scores):
+                found[row, asked] = [_softmax(each)[question.gold] for each in scores]
+        return found
+
     def outcome(self, row: int, action: int) -> Outcome:
         """The record behind one cell."""
         return self.cells[self.questions[row].id, self.actions[action]]
@@ -220,6 +237,11 @@ class OutcomeTable:
     def column(self, action: str) -> int:
         """Index of an action's column; ValueError if there is none."""
         return self.actions.index(action)
+
+
+def _softmax(scores: Sequence[float]) -> NDArray[np.float64]:
+    odds = np.exp(np.asarray(scores) - max(scores))
+    return np.asarray(odds / odds.sum())
 
 
 @dataclass(frozen=True)

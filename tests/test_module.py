@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from routerlab.errors import UserError
 from routerlab.module import RouterModule, warmed_cosine
 from routerlab.policy.adapter import trainable
 from routerlab.policy.objectives import CostWeighted, Expected, Grpo, Objective
+from routerlab.policy.rows import Draw, Rows
 from routerlab.rewards import RelativeOutcomeReward
+from routerlab.types import Answer, Outcome
 
 pytestmark = toy.lightning_warnings
 
@@ -59,6 +63,38 @@ def test_it_learns_to_route_by_heart(folder: str, objective: Objective, tmp_path
     assert seen["val/headroom_closed"] == 1.0
     assert seen["train/call_rate"] > 0.4
     assert {"train/pi_direct", "train/entropy", "train/label/C", "train/grad_norm"} <= seen.keys()
+
+
+@dataclass(frozen=True)
+class Paid(Expected):
+    """Keeps the rewards that it is given."""
+
+    seen: list[torch.Tensor] = field(default_factory=list)
+
+    def row_loss(self, rows: Rows, progress: float, draw: Draw | None) -> torch.Tensor:
+        self.seen.append(rows.rewards)
+        return super().row_loss(rows, progress, draw)
+
+
+def test_a_graded_reward_reads_the_answers_probabilities(folder: str, tmp_path: Path) -> None:
+    data, objective = toy.ToyData(questions=8), Paid()
+    known = data.tables["train"]
+    # The gold option is the first of two; a right answer is sure to 80 %, a wrong one to 60 %.
+    scores = {True: (math.log(0.8), math.log(0.2)), False: (math.log(0.4), math.log(0.6))}
+    for row, question in enumerate(known.questions):
+        for column, action in enumerate(known.actions):
+            right = bool(known.correct[row, column])
+            answer = Answer(int(not right), "", log_probs=scores[right])
+            known.cells[question.id, action] = Outcome(  # type: ignore[index]
+                question.id, action, "ok", right, answer
+            )
+    reward = RelativeOutcomeReward("autagent", graded=1.0)
+    module = toy.module(folder, objective=objective, reward=reward)
+    with pytest.warns(UserWarning, match="a redundant call is free"):
+        toy.trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, datamodule=data)
+    (paid,) = objective.seen
+    # Direct is paid nothing; a tool the difference of the two chances: 0, or 0.4 either way.
+    assert set(paid.flatten().mul(10).round().int().tolist()) == {0, 4, -4}
 
 
 def test_shuffled_labels_are_learnt_through_the_module(folder: str, tmp_path: Path) -> None:

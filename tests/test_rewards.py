@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from routerlab.errors import UserError
 from routerlab.rewards import PRESETS, Cells, RelativeOutcomeReward
+from routerlab.types import Answer, Outcome, OutcomeTable, Question
 
 numbers = st.floats(-2, 2)
 cells = st.builds(Cells, *[numbers] * 6)
@@ -93,10 +95,67 @@ def test_rewards_leave_the_table_as_it_is() -> None:
     assert (correct == before).all()
 
 
-@pytest.mark.parametrize("bad", [np.ones((2, 3)), np.ones((2, 3), int), np.ones(3, bool)])
-def test_anything_but_a_boolean_table_is_refused(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="correct must be bool"):
+@pytest.mark.parametrize("bad", [np.ones(3), np.ones((2, 3), int), np.ones(3, bool)])
+def test_anything_but_a_table_of_verdicts_or_chances_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="right must be bool"):
         RelativeOutcomeReward()(bad)
+
+
+@given(cells, st.lists(st.floats(0, 1), min_size=2, max_size=5))
+def test_of_probabilities_it_is_the_expected_reward(c: Cells, chances: list[float]) -> None:
+    reward = with_cells(c)
+    expected = np.zeros(len(chances))
+    for column, t in enumerate(chances):
+        for d_right, t_right in product((False, True), repeat=2):
+            weight = chances[0] if d_right else 1 - chances[0]
+            weight *= 1.0 if not column else (t if t_right else 1 - t)
+            drawn = np.array([[d_right, t_right]])
+            share = 1.0 if column else 0.5  # a tool's outcome does not matter to direct's pay
+            expected[column] += share * weight * reward(drawn)[0, min(column, 1)]
+    assert reward(np.array([chances]))[0] == pytest.approx(expected, abs=1e-9)
+
+
+def scored(*scores: tuple[float, ...]) -> OutcomeTable:
+    """One question whose gold option is the second of the two."""
+    asked = Question("q", "q.wav", "Which?", ("C4", "Eb4"), "Eb4")
+    names = ("direct", "pitch", "tempo")[: len(scores)]
+    answers = [Answer(int(np.argmax(s)) if s else 1, "", log_probs=s) for s in scores]
+    cells = {
+        ("q", name): Outcome("q", name, "ok", answer.choice == 1, answer)
+        for name, answer in zip(names, answers, strict=True)
+    }
+    return OutcomeTable.of([asked], names, cells)
+
+
+def test_graded_pays_how_sure_the_reasoner_was_of_the_right_option() -> None:
+    table = scored((-1.0, -1.0 + math.log(3)), (-0.5, -0.5), (-2.0, -2.0 - math.log(4)))
+    assert table.correct.tolist() == [[True, False, False]]
+    assert table.chances == pytest.approx(np.array([[0.75, 0.5, 0.2]]))
+    for graded, right in ((0, [1, 0, 0]), (0.5, [0.875, 0.25, 0.1]), (1, [0.75, 0.5, 0.2])):
+        reward = RelativeOutcomeReward(graded=graded)
+        assert reward.on(table) == pytest.approx(reward(np.array([right], dtype=float)))
+        assert reward.unusable(table) == []
+
+
+def test_a_row_with_an_answer_without_scores_is_judged_by_verdicts() -> None:
+    table = scored((-1.0, -2.0), ())
+    assert table.chances.tolist() == [[0.0, 1.0]]
+    (line,) = RelativeOutcomeReward(graded=1).unusable(table)
+    assert "no answer of the reasoner has log-probabilities" in line
+    assert RelativeOutcomeReward().unusable(table) == []
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])
+def test_a_share_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(UserError, match=r"must be in \[0, 1\]"):
+        RelativeOutcomeReward(graded=bad)
+
+
+def test_what_failed_has_no_chance() -> None:
+    table = scored((-1.0, -2.0), (-2.0, -1.0))
+    failed = dict(table.cells) | {("q", "pitch"): Outcome("q", "pitch", "tool_error", False)}
+    chances = OutcomeTable.of(table.questions, table.actions, failed).chances
+    assert chances[0].tolist() == pytest.approx([1 / (1 + math.e), 0.0])
 
 
 def test_a_given_cell_replaces_the_presets() -> None:
