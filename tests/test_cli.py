@@ -101,6 +101,12 @@ def test_a_value_may_end_like_a_recipe() -> None:
     assert request.options == ["--data.source=b.yaml"]
 
 
+def test_a_value_may_be_longer_than_any_file_name() -> None:
+    assert sort_words("fit", [f"a.b={'x' * 5000}"]).options == [f"--a.b={'x' * 5000}"]
+    with pytest.raises(UserError, match="no file or packaged recipe"):
+        find_recipe("x" * 5000)
+
+
 def test_a_missing_value_is_said() -> None:
     with pytest.raises(UserError, match="--trust: a value must follow"):
         sort_words("fit", ["a.yaml", "--trust"])

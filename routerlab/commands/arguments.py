@@ -61,7 +61,7 @@ def sort_words(command: str, words: Sequence[str]) -> Request:
             request.options.append(word)
             if not equals and word not in _ALONE and rest and not rest[0].startswith("--"):
                 request.options.append(rest.pop(0))
-        elif _OVERRIDE.match(word) and not Path(word).is_file():
+        elif _OVERRIDE.match(word) and not _is_file(word):
             request.options.append(f"--{word}")
         else:
             request.recipes.append(word)
@@ -75,6 +75,13 @@ def _take(request: Request, name: str, value: str) -> None:
         request.ckpt_path = value
     else:
         request.recipes.append(value)
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except OSError:  # a value may be too long for the name of a file
+        return False
 
 
 def _next(name: str, rest: list[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,19 @@ def find_recipe(given: str) -> Path:
         UserError: there is no such file and no packaged recipe of that name.
     """
     path = Path(given)
-    if path.is_file():
-        return path
-    if (path / RESOLVED).is_file():
-        return path / RESOLVED
-    packaged = PACKAGED / f"{path.name.removesuffix('.yaml').removesuffix('.yml')}.yaml"
-    if packaged.is_file() and path.parent in (Path(), Path("recipes")):
-        return packaged
-    if path.is_dir():
-        raise UserError(
-            f"recipe: {given!r} is a folder without {RESOLVED}. Give a recipe's file, a run folder "
-            f"or one of: {', '.join(packaged_recipes())}."
-        )
+    with suppress(OSError):  # a text too long for a name is no file
+        if path.is_file():
+            return path
+        if (path / RESOLVED).is_file():
+            return path / RESOLVED
+        packaged = PACKAGED / f"{path.name.removesuffix('.yaml').removesuffix('.yml')}.yaml"
+        if packaged.is_file() and path.parent in (Path(), Path("recipes")):
+            return packaged
+        if path.is_dir():
+            raise UserError(
+                f"recipe: {given!r} is a folder without {RESOLVED}. Give a recipe's file, a run "
+                f"folder or one of: {', '.join(packaged_recipes())}."
+            )
     near = unknown("recipe: no file or packaged recipe", given, packaged_recipes())
     raise UserError(f"{near} Give the path of a YAML file or one of these names.")
 
