@@ -108,8 +108,7 @@ class Chat:
         """
         if not system:
             return self._fixed(self.form.unasked if system is None else self.form.bare)
-        before, after = self.form.system
-        return [*self._fixed(before), *self.text_ids(system), *self._fixed(after)]
+        return [*self.system_turn(system), *self._fixed(self.form.bare)]
 
     def system_turn(self, system: str) -> list[int]:
         """A whole system turn, and nothing of the user's."""
