@@ -2,7 +2,7 @@
 
     table of outcomes ─► reward ─► objective(logits) ─► manual_backward ─► clip ─► step
 
-Where the learner meets the world: rewards are computed here from the batch's outcomes, and the
+Where the learner meets the world: rewards are computed here from the training table, and the
 DataModule (reached through the trainer) gives tables and cards. The reasoner is never an attribute,
 so its weights are in no checkpoint. Questions, tools and answers are elsewhere.
 """

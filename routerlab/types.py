@@ -246,7 +246,7 @@ def _softmax(scores: Sequence[float]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class QuestionBatch:
-    """What the router sees of B questions, and what it is paid for.
+    """What the router sees of B questions, and where their outcomes stand.
 
     A plain frozen dataclass inside a batch crashes Lightning's `apply_to_collection`; a batch
     object with `.to()` is moved as one (Lightning calls `.to(device)` on it).
@@ -254,14 +254,12 @@ class QuestionBatch:
     Attributes:
         questions: B questions, without their sound.
         clips: B clips.
-        correct: torch.bool [B, K+1] or None at inference.
-        valid: torch.bool [B, K+1] or None.
+        valid: torch.bool [B, K+1] or None at inference.
         rows: row of each question in its outcome table.
     """
 
     questions: tuple[Question, ...]
     clips: tuple[Clip, ...]
-    correct: Any = None
     valid: Any = None
     rows: tuple[int, ...] = ()
 

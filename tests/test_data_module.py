@@ -117,7 +117,7 @@ class TestFilling:
         assert not data.tables
         assert data.actions == ("direct", "pitch")
         batch = next(iter(data.batches("test")))
-        assert batch.correct is None
+        assert batch.valid is None
         assert len(batch.clips) == 3
 
     def test_a_missing_split_is_said_when_it_is_needed(self, folder: Path, cache: str) -> None:
@@ -239,8 +239,8 @@ class TestBatches:
         data = filled(folder, cache_dir=cache)
         (batch,) = data.test_dataloader()
         assert batch.rows == (0, 1, 2)
-        assert batch.correct.dtype == torch.bool
-        assert batch.correct.tolist() == data.tables["test"].correct.tolist()
+        assert batch.valid.dtype == torch.bool
+        assert batch.valid.tolist() == data.tables["test"].valid.tolist()
         assert [clip.path for clip in batch.clips] == [q.audio for q in batch.questions]
 
     @pytest.mark.parametrize(("count", "world"), [(1, 4), (5, 2), (7, 3)])

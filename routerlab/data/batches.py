@@ -53,13 +53,12 @@ def collate(
     clip_of: Callable[[Question], Clip],
     table: OutcomeTable | None = None,
 ) -> QuestionBatch:
-    """A batch of some rows; without a table it carries no outcomes."""
+    """A batch of some rows; without a table it does not say what is valid."""
     picked = tuple(questions[row] for row in rows)
     at = np.asarray(rows, dtype=np.int64)
     return QuestionBatch(
         questions=picked,
         clips=tuple(clip_of(q) for q in picked),
-        correct=None if table is None else torch.from_numpy(table.correct[at]),
         valid=None if table is None else torch.from_numpy(table.valid[at]),
         rows=tuple(int(row) for row in rows),
     )
