@@ -71,12 +71,18 @@ class Dispatcher:
         self._limits_of = {spec.name: limits_of(spec, limits) for spec in specs}
         self._workers: list[Worker] = []
         self._started = 0
+        self._prepared = False
         self._broken: dict[str, str] = {}
 
     def start(self, wanted: int) -> None:
-        """Bring the number of processes to `wanted` (at most `size`)."""
+        """Bring the number of processes to `wanted` (at most `size`).
+
+        To one, until that one has prepared its tools: it may compile what the others then load.
+        """
         if not self._specs:
             return
+        if not self._prepared:
+            wanted = 1
         for _ in range(min(wanted, self.size) - len(self._workers)):
             self._workers.append(self._spawn())
 
@@ -205,6 +211,7 @@ class Dispatcher:
             case "setup":
                 worker.tool, worker.deadline = message["tool"], time.monotonic() + SETUP_S
             case "ready":
+                self._prepared = True
                 worker.state, worker.tool = "idle", ""
                 worker.base_mb = processes.weight_mb(worker.process.pid)
                 self._broken |= message["failed"]
@@ -277,6 +284,7 @@ class Dispatcher:
         theirs.close()
         specs = [asdict(s) for s in self._specs if s.name not in self._broken]
         order = {"specs": specs, "trusted": self._trusted, **asdict(self._limits)}
+        order["first"] = not self._prepared
         ours.send_bytes(json.dumps(order).encode())
         return Worker(process, ours, mark, deadline=time.monotonic() + SETUP_S)
 

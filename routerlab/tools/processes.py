@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 
 import psutil
 
+from routerlab.tools import compiled
+
 MARK = "ROUTERLAB_TOOL_WORKER"
 """Environment variable that every process of a pool carries."""
 
@@ -24,8 +26,12 @@ _SINGLE = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
 
 
 def start(arguments: Sequence[str], mark: str, keep_fd: int) -> subprocess.Popen[bytes]:
-    """A process of its own session, one thread a library, silent, keeping one file descriptor."""
+    """A process of its own session, one thread a library, silent, keeping one file descriptor.
+
+    Its compiled code lies in a folder that is the workers' alone (`compiled`).
+    """
     env = {**os.environ, MARK: mark, **{f"{name}_NUM_THREADS": "1" for name in _SINGLE}}
+    env[compiled.VARIABLE] = str(compiled.folder())
     return subprocess.Popen(
         [sys.executable, *arguments],
         env=env,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from routerlab.errors import ToolError, UserError
-from routerlab.tools import processes
+from routerlab.tools import compiled, processes
 from routerlab.tools.base import Tool
 from routerlab.tools.specs import ToolSpec, build_tool
 from routerlab.trust import TrustedImports
@@ -43,7 +43,8 @@ def main(fd: int) -> None:
     with Connection(fd) as pool, contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
         order = json.loads(pool.recv_bytes())
         try:
-            tools, failed = _prepare(order, pool)
+            with compiled.alone() if order["first"] else contextlib.nullcontext():
+                tools, failed = _prepare(order, pool)
         except UserError as err:
             _send(pool, {"at": "refused", "message": str(err)})
             return
