@@ -21,8 +21,16 @@ import torch
 from routerlab.bench.goals import goal_grid, memory_grid
 from routerlab.bench.machine import Machine
 from routerlab.bench.models import RANDOM, open_lalm
-from routerlab.bench.router import asked, decision_grid, decisions, step_grid, steps, unload
-from routerlab.bench.survey import climb, computed_grid, cost_grid
+from routerlab.bench.router import (
+    Step,
+    asked,
+    decision_grid,
+    decisions,
+    step_grid,
+    steps,
+    unload,
+)
+from routerlab.bench.survey import Rung, climb, computed_grid, cost_grid
 from routerlab.bench.work import TEXTS, Work
 from routerlab.errors import UserError
 from routerlab.lalm.checkpoint import EMBEDDED
@@ -85,20 +93,34 @@ class Bench:
             f"{machine.clock}\n",
             flush=True,
         )
+        if args.part != "router":
+            scored, written = self._survey()
+        if args.part != "survey":
+            trained, one = self._router()
+        _show(memory_grid(work.seconds))
+        if args.part == "all":
+            _show(goal_grid(scored, written, trained, one))
+
+    def _survey(self) -> tuple[list[Rung], list[Rung]]:
+        args, work, machine = self.args, self.work, self.machine
         scored = climb(self.reasoner, "likelihood", work, args.repeats)
         _show(cost_grid(scored, "survey by likelihood", machine))
         _show(computed_grid(scored, work.seconds))
         written = climb(self.reasoner, "generate", work, args.repeats)
         _show(cost_grid(written, "survey by generate", machine))
-        work = replace(work, questions=max(work.questions, args.router_batch))
+        return scored, written
+
+    def _router(self) -> tuple[list[Step], float]:
+        args, machine = self.args, self.machine
+        work = replace(self.work, questions=max(self.work.questions, args.router_batch))
         _show(decision_grid(decisions(self.policy, work, args.router_batch), "router, deciding"))
         trained = steps(self.policy, work, args.router_batch, args.repeats, machine)
         _show(step_grid(trained, f"router, training in steps of {args.router_batch}", machine))
         policy = self.policy(None)
         one = asked(policy, self._reasoner("likelihood", ()), work, args.repeats)
         unload(policy)
-        _show(memory_grid(work.seconds))
-        _show(goal_grid(scored, written, trained, one))
+        print(f"ask: {one:.2g} s (one decision, two prompts, no tool)\n", flush=True)
+        return trained, one
 
 
 def _show(grid: Grid) -> None:
@@ -118,6 +140,7 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU")
+    parser.add_argument("--part", choices=["all", "survey", "router"], default="all")
     parser.add_argument("--questions", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
     parser.add_argument("--tools", type=int, default=len(TEXTS), choices=range(1, len(TEXTS) + 1))

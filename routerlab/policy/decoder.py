@@ -1,20 +1,21 @@
-"""The text model run for one answer a row, with a prompt's beginning shared by all rows.
+"""The text model run once over several parts of a prompt, of which some see others.
 
-    read_ends   shared [1, P, D] ─► keys and values ─┐
-                rows   [B, L, D] ────────────────────┴─► states at one position a row [B, D]
+    cards [1, P, D] ─────────────┐
+    rows  [B, L, D], see cards ──┤ each layer's products ─► states at what is read, [B, D]
+                                 ┘ over all positions at once
 
-    read_cues   shared ─► keys and values ─┐
-                rows   ─► keys and values ─┴─► cue [1, C, D] ─► states at its end [B, D]
-
-What is read at a row's end is computed only there: in the last layer all positions give keys and
-values, and one a row gives a query and goes through the feed-forward part. Layers are the model's
-own modules, LoRA in them included; gradients flow to all inputs. For the text models of Qwen's
-audio families, whose parts have the same names.
+What differs from part to part is attention alone: a part is causal in itself and sees, before its
+own positions, all of the parts that it names. So a shared beginning costs its positions once and
+no pass of its own, which counts where a pass is bound by starting kernels. What is read at a row's
+end is computed only there: in the last layer all positions give keys and values, and those that are
+read a query. The modules are the model's own, LoRA in them included; gradients flow to all states.
+For the text models of Qwen's audio families, whose parts have the same names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,247 +24,234 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 
-@dataclass
-class SharedStates:
-    """Keys and values by layer, which later positions see before their own.
-
-    Stands where the model's layers expect transformers' cache: a layer's first call records, its
-    later calls read.
-
-    Attributes:
-        layers: keys, values, of what stands first; then keys, values of what follows it. Each
-            [1 or B, H, length, width]: those of one row are seen by every row.
-    """
-
-    layers: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
-
-    def update(
-        self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """What the layer attends to: [B, H, P + L, width] each."""
-        if layer_idx not in self.layers:
-            self.layers[layer_idx] = (key, value)
-            return key, value
-        seen = [states.expand(len(key), -1, -1, -1) for states in self.layers[layer_idx]]
-        return torch.cat([*seen[0::2], key], dim=2), torch.cat([*seen[1::2], value], dim=2)
-
-    def then(self, rows: SharedStates) -> SharedStates:
-        """These, and behind them those of rows: what comes next sees both."""
-        return SharedStates({i: (*states, *rows.layers[i]) for i, states in self.layers.items()})
-
-
 @dataclass(frozen=True)
-class Places:
-    """Where a run of positions stands: its rotary angles and what each position may look at.
+class Part:
+    """Positions that stand one behind the other, in one row or in B.
 
     Attributes:
-        rope: cosines and sines, each [1 or B, L, width].
-        mask: bool [1 or B, 1, L, keys].
+        states: [B, L, D], what enters; padding comes last.
+        past: the place of each row's first position, a number or int64 [B].
+        sees: earlier parts, by index, that it sees as a whole: of one row, or of as many.
+        lengths: int64 [B], of the rows without padding; None where there is none.
+        read: int64 [B], which position of each row is read; None where none is.
     """
 
-    rope: tuple[Tensor, Tensor]
-    mask: Tensor
+    states: Tensor
+    past: int | Tensor = 0
+    sees: tuple[int, ...] = ()
+    lengths: Tensor | None = None
+    read: Tensor | None = None
 
-    @classmethod
-    def of(cls, decoder: Any, states: Tensor, past: int, *, sees_past: bool = True) -> Places:
-        """Of states [B, L, D] that come after `past` positions, and see them or do not.
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and L."""
+        return self.states.shape[0], self.states.shape[1]
 
-        Padding comes after everything that is read, so one mask serves all rows.
-        """
-        length, device = states.shape[1], states.device
-        positions = torch.arange(past, past + length, device=device)
-        seen = past if sees_past else 0
-        mask = torch.ones(length, seen + length, dtype=torch.bool, device=device).tril(seen)
-        return cls(_rope(decoder, states, positions[None]), mask[None, None])
+    @property
+    def positions(self) -> Tensor:
+        """Where each position stands, int64 [B, L]."""
+        rows, length = self.shape
+        steps = torch.arange(length, device=self.states.device)
+        first = self.past[:, None] if isinstance(self.past, Tensor) else self.past
+        return (first + steps).expand(rows, -1)
 
-    @classmethod
-    def after(cls, decoder: Any, states: Tensor, past: int, rows: int, lengths: Tensor) -> Places:
-        """Of states [B, C, D], each after `past` positions and its row, padded to `rows`.
+    @property
+    def visible(self) -> Tensor:
+        """What others see of it: bool [B, L], or [1, L] if that is everything."""
+        steps = torch.arange(self.shape[1], device=self.states.device)
+        if self.lengths is None:
+            return torch.ones_like(steps, dtype=torch.bool)[None]
+        return steps < self.lengths[:, None]
+
+    @property
+    def real(self) -> Tensor | None:
+        """Which of its B · L positions are no padding, int64; None if all."""
+        return None if self.lengths is None else self.visible.flatten().nonzero()[:, 0]
+
+    @property
+    def begins(self) -> Tensor:
+        """Where each row begins among its real positions, int64 [B]."""
+        if self.lengths is None:
+            rows, length = self.shape
+            return torch.arange(rows, device=self.states.device) * length
+        return self.lengths.cumsum(0) - self.lengths
+
+
+def read_at(
+    decoder: Any, parts: Sequence[Part], first: int = 0, *, recompute: bool = False
+) -> list[Tensor]:
+    """Hidden states [B, D] after the last norm, of each part that is read, in their order.
+
+    Args:
+        decoder: a Qwen text model.
+        parts: what enters layer `first`; embeddings enter layer 0.
+        first: the layer to begin with.
+        recompute: keep no activations inside layers (gradient checkpointing).
+    """
+    run, last = _Run(decoder, parts), len(decoder.layers) - 1
+    states = run.through(first, last, recompute=recompute)
+    found: list[Tensor] = []
+    for ends in run.at_ends(decoder.layers[last], states):
+        found.append(decoder.norm(ends))
+    return found
+
+
+def states_after(decoder: Any, parts: Sequence[Part], stop: int) -> list[Tensor]:
+    """What each part enters layer `stop` with, [B, L, D]; `parts` enter layer 0."""
+    run = _Run(decoder, parts)
+    return run.apart(run.through(0, stop))
+
+
+class _Run:
+    """Parts in a row: their N positions without padding, and angles and masks for every layer."""
+
+    def __init__(self, decoder: Any, parts: Sequence[Part]) -> None:
+        self.decoder, self.parts = decoder, parts
+        self.real = [part.real for part in parts]
+        self.cos, self.sin = self._angles()
+        self.masks = [self._mask(part) for part in parts]
+
+    def through(self, first: int, stop: int, *, recompute: bool = False) -> Tensor:
+        """States [N, D] after layers `first` to `stop` − 1."""
+        states = self.together([part.states for part in self.parts])
+        for layer in self.decoder.layers[first:stop]:
+            if recompute:
+                states = checkpoint(
+                    self._layer, layer, states, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                states = self._layer(layer, states)
+        return states
+
+    def together(self, states: Sequence[Tensor]) -> Tensor:
+        """[B, L, …] of each part -> [N, …], without padding."""
+        flat = zip((each.flatten(0, 1) for each in states), self.real, strict=True)
+        return torch.cat([each if real is None else each[real] for each, real in flat])
+
+    def apart(self, states: Tensor) -> list[Tensor]:
+        """[N, …] -> [B, L, …] of each part, zeros for padding."""
+        shapes = [part.shape for part in self.parts]
+        counts = [
+            rows * length if real is None else len(real)
+            for (rows, length), real in zip(shapes, self.real, strict=True)
+        ]
+        found = []
+        for shape, real, piece in zip(shapes, self.real, torch.split(states, counts), strict=True):
+            whole = piece
+            if real is not None:
+                whole = piece.new_zeros(shape[0] * shape[1], *piece.shape[1:])
+                whole = whole.index_copy(0, real, piece)
+            found.append(whole.view(*shape, *whole.shape[1:]))
+        return found
+
+    def at_ends(self, layer: Any, states: Tensor) -> list[Tensor]:
+        """One layer, [B, D] a part that is read: all else but keys and values only there."""
+        attention, normed = layer.self_attn, layer.input_layernorm(states)
+        key, value = (_heads(attention, p(normed)) for p in (attention.k_proj, attention.v_proj))
+        known = self.apart(torch.cat([self._turned(key), value], dim=1))
+        places = self._read_places()
+        query = self._turned(_heads(attention, attention.q_proj(normed[places])), places)
+        done, mixed = 0, []
+        for index, part in enumerate(self.parts):
+            if part.read is not None:
+                asked = query[done : done + part.shape[0], None]
+                mixed.append(self._attend(attention, index, asked, known, part.read))
+                done += part.shape[0]
+        ends = states[places] + attention.o_proj(torch.cat(mixed).flatten(1))
+        ends = ends + layer.mlp(layer.post_attention_layernorm(ends))
+        rows = [len(part.read) for part in self.parts if part.read is not None]
+        return list(torch.split(ends, rows))
+
+    def _layer(self, layer: Any, states: Tensor) -> Tensor:
+        """As the model's own layer, but that each part attends for itself: [N, D] -> [N, D]."""
+        attention, normed = layer.self_attn, layer.input_layernorm(states)
+        query, key, value = (
+            _heads(attention, project(normed))
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        # Queries and keys are turned together, and all three parted together.
+        turned = self._turned(torch.cat([query, key], dim=1))
+        sizes = [query.shape[1], 2 * key.shape[1]]
+        pieces = [
+            torch.split(piece, sizes, dim=2)
+            for piece in self.apart(torch.cat([turned, value], dim=1))
+        ]
+        known = [piece[1] for piece in pieces]
+        mixed = [self._attend(attention, i, piece[0], known) for i, piece in enumerate(pieces)]
+        states = states + attention.o_proj(self.together(mixed).flatten(1))
+        return states + layer.mlp(layer.post_attention_layernorm(states))  # type: ignore[no-any-return]
+
+    def _attend(
+        self,
+        attention: Any,
+        index: int,
+        query: Tensor,
+        known: Sequence[Tensor],
+        read: Tensor | None = None,
+    ) -> Tensor:
+        """[B, Q, H, width] of one part, over what it sees and itself; at `read` alone if given.
 
         Args:
-            lengths: int64 [B], of the rows; their padding is not seen.
+            known: keys and values of each part, one behind the other: [B, L, 2 · H', width].
         """
-        count, length = states.shape[:2]
-        steps = torch.arange(length, device=states.device)
-        before = torch.ones(count, past, dtype=torch.bool, device=states.device)
-        real = torch.arange(rows, device=states.device) < lengths[:, None]
-        seen = torch.cat([before, real], dim=1)[:, None].expand(-1, length, -1)
-        own = (steps <= steps[:, None]).expand(count, -1, -1)
-        positions = past + lengths[:, None] + steps
-        return cls(_rope(decoder, states, positions), torch.cat([seen, own], dim=2)[:, None])
+        part, mask = self.parts[index], self.masks[index]
+        if read is not None:
+            rows = torch.arange(len(read), device=read.device)
+            mask = mask.expand(len(read), -1, -1, -1)[rows, :, read][:, :, None]
+        own = known[index]
+        if part.sees:
+            seen = [known[i].expand(len(query), -1, -1, -1) for i in part.sees]
+            own = torch.cat([*seen, own], dim=1)
+        key, value = own.transpose(1, 2).chunk(2, dim=1)
+        if (groups := attention.num_key_value_groups) > 1:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        causal = read is None and not part.sees
+        mixed = scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key,
+            value,
+            attn_mask=None if causal else mask,
+            is_causal=causal,
+            scale=attention.scaling,
+        )
+        return mixed.transpose(1, 2)
+
+    def _mask(self, part: Part) -> Tensor:
+        """What each position may look at, bool [1 or B, 1, L, keys]: what is seen, then itself."""
+        length, device = part.shape[1], part.states.device
+        seen = [self.parts[i].visible for i in part.sees]
+        rows = max([1, *map(len, seen)])
+        before = [each[:, None].expand(rows, length, -1) for each in seen]
+        own = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        return torch.cat([*before, own.expand(rows, -1, -1)], dim=2)[:, None]
+
+    def _angles(self) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of each position's rotary angles, [N, 1, width], some sines negated."""
+        decoder, states = self.decoder, self.parts[0].states
+        positions = self.together([part.positions for part in self.parts])[None]
+        axes = hasattr(decoder.rotary_emb, "mrope_section")  # time, height and width each
+        cos, sin = decoder.rotary_emb(states, positions.expand(3, -1, -1) if axes else positions)
+        left, right = sin.chunk(2, dim=-1)
+        return cos[0][:, None], torch.cat([-left, right], dim=-1)[0][:, None]
+
+    def _turned(self, heads: Tensor, places: Tensor | None = None) -> Tensor:
+        """Rotary positions put into [N, H, width], or into those of some places."""
+        cos, sin = self.cos, self.sin
+        if places is not None:
+            cos, sin = cos[places], sin[places]
+        left, right = heads.chunk(2, dim=-1)
+        return torch.addcmul(heads * cos, torch.cat([right, left], dim=-1), sin)
+
+    def _read_places(self) -> Tensor:
+        """Where in [N, …] the positions are that are read."""
+        found, done = [], 0
+        for part, real in zip(self.parts, self.real, strict=True):
+            if part.read is not None:
+                found.append(done + part.begins + part.read)
+            done += part.shape[0] * part.shape[1] if real is None else len(real)
+        return torch.cat(found)
 
 
-def _rope(decoder: Any, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    axes = hasattr(decoder.rotary_emb, "mrope_section")  # time, height and width each
-    rope: tuple[Tensor, Tensor] = decoder.rotary_emb(
-        states, positions.expand(3, -1, -1) if axes else positions
-    )
-    return rope
-
-
-def through(
-    decoder: Any,
-    states: Tensor,
-    first: int,
-    stop: int,
-    places: Places,
-    shared: SharedStates,
-    *,
-    recompute: bool = False,
-) -> Tensor:
-    """States [B, L, D] after layers `first` to `stop` − 1; see `read_ends` for `recompute`."""
-    run = _recomputed if recompute else _layer
-    for layer in decoder.layers[first:stop]:
-        states = run(layer, states, places, shared)
-    return states
-
-
-def _layer(layer: Any, states: Tensor, places: Places, shared: SharedStates) -> Tensor:
-    # The cache goes by place: transformers 5.24 renamed its keyword.
-    after: Tensor = layer(
-        states, places.mask, None, shared, use_cache=True, position_embeddings=places.rope
-    )
-    return after
-
-
-def _recomputed(layer: Any, states: Tensor, places: Places, shared: SharedStates) -> Tensor:
-    """One layer of which only what goes in is kept; the backward pass runs it again.
-
-    transformers' own checkpointing would drop the shared keys and values. Each of the two runs has
-    a record of its own, so that both record, or both read. The embeddings need no gradient: those
-    of the adapter inside are found by autograd itself (`use_reentrant=False`).
-    """
-    index = layer.self_attn.layer_idx
-    known = shared.layers.get(index, ())
-
-    def run(states: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
-        own = SharedStates({index: known} if known else {})
-        after = _layer(layer, states, places, own)
-        return (after,) if known else (after, *own.layers[index])
-
-    after, *new = checkpoint(run, states, *known, use_reentrant=False, preserve_rng_state=False)
-    if new:
-        shared.layers[index] = (new[0], new[1])
-    return after  # type: ignore[no-any-return]
-
-
-def read_ends(
-    decoder: Any,
-    shared: Tensor,
-    rows: Tensor,
-    ends: Tensor,
-    first: int = 0,
-    *,
-    recompute: bool = False,
-) -> Tensor:
-    """Hidden states [B, D] after the last norm, at one position a row.
-
-    Args:
-        decoder: a Qwen text model.
-        shared: [1, P, D], what enters layer `first` of the shared beginning.
-        rows: [B, L, D], what enters layer `first` of the rows, padded on the right.
-        ends: int64 [B], the position of each row that is read.
-        first: the layer to begin with; embeddings enter layer 0.
-        recompute: keep no activations inside layers (gradient checkpointing).
-    """
-    known = recorded(decoder, shared, Places.of(decoder, shared, 0), first, recompute=recompute)
-    places = Places.of(decoder, rows, shared.shape[1])
-    return _read(decoder, rows, ends, places, known, first, recompute)
-
-
-def read_cues(
-    decoder: Any,
-    shared: SharedStates,
-    rows: SharedStates,
-    lengths: Tensor,
-    cue: Tensor,
-    *,
-    recompute: bool = False,
-) -> Tensor:
-    """Hidden states [B, D] after the last norm, at the end of a cue that follows each row.
-
-    Only the cue sees the shared beginning: the rows are what they are without it.
-
-    Args:
-        decoder: a Qwen text model.
-        shared: of the beginning, as `recorded` from position 0.
-        rows: of the rows, as `recorded` behind the beginning without seeing it.
-        lengths: int64 [B], of the rows.
-        cue: embeddings [1, C, D].
-        recompute: keep no activations inside layers (gradient checkpointing).
-    """
-    past, longest = (states.layers[0][0].shape[2] for states in (shared, rows))
-    cues = cue.expand(len(lengths), -1, -1)
-    places = Places.after(decoder, cues, past, longest, lengths)
-    ends = torch.full_like(lengths, cue.shape[1] - 1)
-    return _read(decoder, cues, ends, places, shared.then(rows), 0, recompute)
-
-
-def recorded(
-    decoder: Any, states: Tensor, places: Places, first: int = 0, *, recompute: bool = False
-) -> SharedStates:
-    """Keys and values in all layers from `first` on, of states [B, L, D] that enter it."""
-    known, last = SharedStates(), len(decoder.layers) - 1
-    states = through(decoder, states, first, last, places, known, recompute=recompute)
-    _record(decoder.layers[last], states, places, known)
-    return known
-
-
-def _read(
-    decoder: Any,
-    states: Tensor,
-    ends: Tensor,
-    places: Places,
-    known: SharedStates,
-    first: int,
-    recompute: bool,
-) -> Tensor:
-    last = len(decoder.layers) - 1
-    states = through(decoder, states, first, last, places, known, recompute=recompute)
-    return decoder.norm(_at_ends(decoder.layers[last], states, ends, places, known))  # type: ignore[no-any-return]
-
-
-def _record(layer: Any, states: Tensor, places: Places, known: SharedStates) -> None:
-    """A layer's keys and values, and nothing else of it."""
-    key, value = _keys_values(layer, layer.input_layernorm(states), places)
-    known.update(key, value, layer.self_attn.layer_idx)
-
-
-def _at_ends(
-    layer: Any, states: Tensor, ends: Tensor, places: Places, shared: SharedStates
-) -> Tensor:
-    """One layer, [B, D]: keys and values of all positions, everything else of the ends."""
-    attention, rows = layer.self_attn, torch.arange(len(states), device=states.device)
-    normed = layer.input_layernorm(states)
-    key, value = shared.update(*_keys_values(layer, normed, places), attention.layer_idx)
-    cos, sin = (part.expand(len(states), -1, -1)[rows, ends][:, None, None] for part in places.rope)
-    query = _heads(attention.q_proj(normed[rows, ends][:, None]), attention.head_dim)
-    seen = places.mask.expand(len(states), -1, -1, -1)[rows, 0, ends]
-    mixed = scaled_dot_product_attention(
-        _rotate(query, cos, sin),
-        key,
-        value,
-        attn_mask=seen[:, None, None],
-        scale=attention.scaling,
-        enable_gqa=attention.num_key_value_groups > 1,
-    )
-    at_end = states[rows, ends] + attention.o_proj(mixed.flatten(1))
-    return at_end + layer.mlp(layer.post_attention_layernorm(at_end))  # type: ignore[no-any-return]
-
-
-def _keys_values(layer: Any, normed: Tensor, places: Places) -> tuple[Tensor, Tensor]:
-    attention = layer.self_attn
-    cos, sin = (part[:, None] for part in places.rope)
-    key = _heads(attention.k_proj(normed), attention.head_dim)
-    return _rotate(key, cos, sin), _heads(attention.v_proj(normed), attention.head_dim)
-
-
-def _heads(states: Tensor, width: int) -> Tensor:
-    """[B, L, H · width] -> [B, H, L, width]."""
-    return states.view(*states.shape[:2], -1, width).transpose(1, 2)
-
-
-def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions, as the model's own layers apply them."""
-    left, right = states.chunk(2, dim=-1)
-    return states * cos + torch.cat([-right, left], dim=-1) * sin
+def _heads(attention: Any, states: Tensor) -> Tensor:
+    """[N, H · width] -> [N, H, width]."""
+    return states.view(len(states), -1, attention.head_dim)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from routerlab.policy.decoder import Places, SharedStates, through
+from routerlab.policy.decoder import Part, states_after
 
 
 class FrozenLayers:
@@ -27,51 +27,37 @@ class FrozenLayers:
     def __init__(self, count: int = 0) -> None:
         self.count = count
         self._shared: Tensor | None = None
-        self._below = SharedStates()
         self._rows: dict[Hashable, Tensor] = {}
 
-    def shared(self, decoder: Any, embed: Callable[[], Tensor]) -> Tensor:
-        """What the shared beginning [1, P, D] enters the first trained layer with."""
-        if self.count == 0:
-            return embed()
-        if self._shared is None or self._shared.device != _device(decoder):
-            self._below = SharedStates()
-            with torch.no_grad():
-                states = embed()
-                places = Places.of(decoder, states, 0)
-                self._shared = through(decoder, states, 0, self.count, places, self._below)
-        return self._shared
-
-    def rows(
+    def states(
         self,
         decoder: Any,
+        beginning: Callable[[], Tensor],
         keys: Sequence[Hashable],
         lengths: Sequence[int],
         embed: Callable[[list[int]], Tensor],
-    ) -> Tensor:
-        """What the rows enter it with, [B, L, D] padded on the right; `shared` comes first.
+    ) -> tuple[Tensor, Tensor]:
+        """What the shared beginning [1, P, D] and the rows [B, L, D] enter it with.
 
         Args:
+            beginning: embeddings of what is shared.
             keys: one a row: all that its states depend on beside the shared beginning.
-            lengths: of the rows.
+            lengths: of the rows, which are padded on the right.
             embed: the embeddings [b, l, D] of some of them, by index.
         """
         if self.count == 0:
-            return embed(list(range(len(keys))))
-        assert self._shared is not None, "rows come after what they share"
-        if new := [i for i, key in enumerate(keys) if key not in self._rows]:
+            return beginning(), embed(list(range(len(keys))))
+        new = [i for i, key in enumerate(keys) if key not in self._rows]
+        if new:
             with torch.no_grad():
-                states = embed(new)
-                places = Places.of(decoder, states, self._shared.shape[1])
-                states = through(decoder, states, 0, self.count, places, self._below)
-            for i, row in zip(new, states, strict=True):
+                shared = Part(beginning())
+                rows = Part(embed(new), past=shared.shape[1], sees=(0,))
+                self._shared, found = states_after(decoder, [shared, rows], self.count)
+            for i, row in zip(new, found, strict=True):
                 # In the host's memory, and a copy: the padded batch need not be kept for it.
                 self._rows[keys[i]] = row[: lengths[i]].to("cpu", copy=True)
-        known = [self._rows[key].to(self._shared.device) for key in keys]
-        return pad_sequence(known, batch_first=True)
-
-
-def _device(decoder: Any) -> torch.device:
-    """Where the layers are now: a Trainer moves a model, and back at its end."""
-    device: torch.device = decoder.norm.weight.device
-    return device
+        assert self._shared is not None, "it is run together with the first rows"
+        # A Trainer moves a model, and back at its end.
+        place = decoder.norm.weight.device
+        known = [self._rows[key].to(place) for key in keys]
+        return self._shared.to(place), pad_sequence(known, batch_first=True)

@@ -13,7 +13,7 @@ Labels, logits and actions are the router's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,13 +22,10 @@ from torch import Tensor
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.model import LALM
 from routerlab.policy import adapter
-from routerlab.policy.decoder import Places, read_cues, read_ends, recorded
+from routerlab.policy.decoder import Part, read_at
 from routerlab.policy.frozen import FrozenLayers
 from routerlab.policy.prompt import CUE, question_text
 from routerlab.types import Question, QuestionBatch
-
-Reader = Callable[[str], Tensor]
-"""Hidden states [B, D] at the prompts' ends, of the system text that lists the cards."""
 
 
 class Layout(ABC):
@@ -39,29 +36,29 @@ class Layout(ABC):
         decoder: its text model.
         system: the usual system text, of which something may be kept.
         frozen: layers below the adapter.
-        recompute: keep no activations inside layers where gradients are wanted.
     """
 
-    def __init__(
-        self, lalm: LALM, decoder: Any, system: str, frozen: int = 0, *, recompute: bool = False
-    ) -> None:
+    def __init__(self, lalm: LALM, decoder: Any, system: str, frozen: int = 0) -> None:
         self.lalm, self.decoder, self.system = lalm, decoder, system
         self.below = FrozenLayers(frozen)
-        self._recompute = recompute
         self._texts: dict[tuple[str, tuple[str, ...]], tuple[int, ...]] = {}
 
     @abstractmethod
-    def reader(self, batch: QuestionBatch, features: Sequence[Tensor]) -> Reader:
-        """What reads the prompts of a batch under one system text or several.
+    def read(
+        self,
+        batch: QuestionBatch,
+        features: Sequence[Tensor],
+        systems: Sequence[str],
+        *,
+        recompute: bool = False,
+    ) -> list[Tensor]:
+        """Hidden states [B, D] at the ends of a batch's prompts, under each of some system texts.
 
         Args:
             features: of the batch's clips.
+            systems: the usual one, or others that list the same cards in another order.
+            recompute: keep no activations inside layers (gradient checkpointing).
         """
-
-    @property
-    def recompute(self) -> bool:
-        """Whether layers are run again for the backward pass: never without one."""
-        return self._recompute and torch.is_grad_enabled()
 
     def _embed(self, rows: Sequence[Sequence[int]], features: Sequence[Tensor] = ()) -> Tensor:
         longest, pad = max(map(len, rows)), self.lalm.special.pad
@@ -81,45 +78,65 @@ class Layout(ABC):
 
 
 class CardsFirst(Layout):
-    """A plain prompt. The cards' keys and values are computed once a batch."""
+    """A plain prompt. Other cards are another beginning: everything is run anew for them."""
 
-    def reader(self, batch: QuestionBatch, features: Sequence[Tensor]) -> Reader:
-        """Runs everything behind the cards anew for each system text."""
-        lalm, decoder = self.lalm, self.decoder
+    def read(
+        self,
+        batch: QuestionBatch,
+        features: Sequence[Tensor],
+        systems: Sequence[str],
+        *,
+        recompute: bool = False,
+    ) -> list[Tensor]:
+        """One run a system text."""
+        return [self._read(batch, features, system, recompute) for system in systems]
+
+    def _read(
+        self, batch: QuestionBatch, features: Sequence[Tensor], system: str, recompute: bool
+    ) -> Tensor:
+        lalm = self.lalm
         rows = [
             [lalm.special.audio] * len(heard) + list(self._asked(question))
             for question, heard in zip(batch.questions, features, strict=True)
         ]
         keys = [(c.fingerprint, *words(q)) for c, q in zip(batch.clips, batch, strict=True)]
         lengths = [len(row) for row in rows]
+        # Only of the usual cards is anything kept.
+        below = self.below if system == self.system else FrozenLayers()
+
+        def opening() -> Tensor:
+            return self._embed([lalm.chat(system, [AUDIO], cue=CUE).texts[0]])
 
         def embed(some: list[int]) -> Tensor:
             return self._embed([rows[i] for i in some], [features[i] for i in some])
 
-        def read(system: str) -> Tensor:
-            # Other cards are another beginning, of which nothing is kept.
-            below = self.below if system == self.system else FrozenLayers()
-            beginning = lalm.chat(system, [AUDIO], cue=CUE).texts[0]
-            with adapter.mixed_precision(lalm.device, lalm.dtype):
-                shared = below.shared(decoder, lambda: self._embed([beginning]))
-                states = below.rows(decoder, keys, lengths, embed)
-                ends = torch.tensor(lengths, device=states.device) - 1
-                return read_ends(
-                    decoder, shared, states, ends, below.count, recompute=self.recompute
-                )
-
-        return read
+        with adapter.mixed_precision(lalm.device, lalm.dtype):
+            shared, states = below.states(self.decoder, opening, keys, lengths, embed)
+            real = torch.tensor(lengths, device=states.device)
+            parts = [
+                Part(shared),
+                Part(states, past=shared.shape[1], sees=(0,), lengths=real, read=real - 1),
+            ]
+            (found,) = read_at(self.decoder, parts, below.count, recompute=recompute)
+        return found
 
     def _after_clip(self, text: str) -> tuple[int, ...]:
         return self.lalm.chat("", [AUDIO, text], cue=CUE).texts[1]
 
 
 class CardsApart(Layout):
-    """Clips and questions are run once, whatever the cards and their order; then the cue."""
+    """Clips and questions are run once, whatever the cards and their order; the cue sees both."""
 
-    def reader(self, batch: QuestionBatch, features: Sequence[Tensor]) -> Reader:
-        """Runs clips and questions here, and for each system text the cards and the cue."""
-        lalm, decoder, chat = self.lalm, self.decoder, self.lalm.chat_format
+    def read(
+        self,
+        batch: QuestionBatch,
+        features: Sequence[Tensor],
+        systems: Sequence[str],
+        *,
+        recompute: bool = False,
+    ) -> list[Tensor]:
+        """One run for all system texts."""
+        lalm, chat = self.lalm, self.lalm.chat_format
         # The first text of a turn with a clip is its opening, up to the clip.
         opening = chat.user([AUDIO], "").texts[0]
         rows = [
@@ -130,19 +147,16 @@ class CardsApart(Layout):
         # Places in the prompt: behind the usual cards. Another order of them is as long.
         past = len(chat.system_turn(self.system))
         with adapter.mixed_precision(lalm.device, lalm.dtype):
-            states = self._embed(rows, features)
-            places = Places.of(decoder, states, past, sees_past=False)
-            asked = recorded(decoder, states, places, recompute=self.recompute)
-
-        def read(system: str) -> Tensor:
-            with adapter.mixed_precision(lalm.device, lalm.dtype):
-                cards = self._embed([chat.system_turn(system)])
-                before = Places.of(decoder, cards, 0)
-                shared = recorded(decoder, cards, before, recompute=self.recompute)
-                cue = self._embed([chat.closing(CUE)])
-                return read_cues(decoder, shared, asked, lengths, cue, recompute=self.recompute)
-
-        return read
+            parts = [Part(self._embed(rows, features), past=past, lengths=lengths)]
+            closing = self._embed([chat.closing(CUE)]).expand(len(rows), -1, -1)
+            ends = torch.full_like(lengths, closing.shape[1] - 1)
+            for system in systems:
+                cards = len(parts)
+                parts += [
+                    Part(self._embed([chat.system_turn(system)])),
+                    Part(closing, past=past + lengths, sees=(cards, 0), read=ends),
+                ]
+            return read_at(self.decoder, parts, recompute=recompute)
 
     def _after_clip(self, text: str) -> tuple[int, ...]:
         return self.lalm.chat_format.user([AUDIO, text], "").texts[1]

@@ -13,7 +13,7 @@ rewards, outcomes, objectives or optimizers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
@@ -129,7 +129,6 @@ class RouterPolicy(nn.Module):
                 self.decoder,
                 system_text(shown, self.labels),
                 self._frozen_layers(),
-                recompute=self.settings["gradient_checkpointing"],
             )
 
     def center_on(self, batches: Iterable[QuestionBatch], seed: int = 0) -> None:
@@ -145,7 +144,8 @@ class RouterPolicy(nn.Module):
         with torch.no_grad():
             for batch in batches:
                 order = torch.randperm(len(self.cards), generator=draw).tolist()
-                total += self._label_logits(batch, order if self.shuffle_labels else None).sum(0)
+                (read,) = self._label_logits(batch, [order if self.shuffle_labels else None])
+                total += read.sum(0)
                 count += len(batch)
         self.centre = total / max(1, count)
 
@@ -158,7 +158,8 @@ class RouterPolicy(nn.Module):
             batch: B questions with their clips.
             order: `order[i]` is the action shown under label i; the actions' own order by default.
         """
-        logits = self._label_logits(batch, order) - self.centre
+        (read,) = self._label_logits(batch, [order])
+        logits = read - self.centre
         return logits if order is None else logits[:, torch.tensor(order).argsort()]
 
     @torch.no_grad()
@@ -186,28 +187,24 @@ class RouterPolicy(nn.Module):
         count = len(self.cards)
         turns = range(0, count, max(1, count // (rotations or count)))
         total = torch.zeros(len(batch), count, device=self.centre.device)
+        orders = [[(i + turn) % count for i in range(count)] for turn in turns]
         with self.plainly():
-            read = self._reader(batch)
-            for turn in turns:
-                order = [(i + turn) % count for i in range(count)]
-                total += read(order).softmax(-1)[:, torch.tensor(order).argsort()]
+            read = self._label_logits(batch, orders)
+        for order, logits in zip(orders, read, strict=True):
+            total += logits.softmax(-1)[:, torch.tensor(order).argsort()]
         return total / len(turns)
 
-    def _label_logits(self, batch: QuestionBatch, order: Sequence[int] | None) -> Tensor:
-        """Uncentred logits [B, K+1] in label order."""
-        return self._reader(batch)(order)
-
-    def _reader(self, batch: QuestionBatch) -> Callable[[Sequence[int] | None], Tensor]:
-        """What gives a batch's label logits under one order of the cards or several."""
+    def _label_logits(
+        self, batch: QuestionBatch, orders: Sequence[Sequence[int] | None]
+    ) -> list[Tensor]:
+        """Uncentred logits [B, K+1] in label order, under each of some orders of the cards."""
         if self._layout is None:
             raise RuntimeError("RouterPolicy.configure(cards) comes before its first use")
-        read = self._layout.reader(batch, self._features(batch.clips))
-
-        def logits(order: Sequence[int] | None) -> Tensor:
-            ends = read(system_text(self.cards, self.labels, order))
-            return self._lalm.logits(ends, self._label_ids.to(ends.device))
-
-        return logits
+        systems = [system_text(self.cards, self.labels, order) for order in orders]
+        # Layers are run again for a backward pass, never without one.
+        again = self.settings["gradient_checkpointing"] and torch.is_grad_enabled()
+        found = self._layout.read(batch, self._features(batch.clips), systems, recompute=again)
+        return [self._lalm.logits(ends, self._label_ids.to(ends.device)) for ends in found]
 
     def _features(self, clips: Sequence[Clip]) -> list[Tensor]:
         new = {c.fingerprint: c for c in clips if c.fingerprint not in self._heard}
