@@ -257,6 +257,15 @@ def test_layers_that_cannot_be_frozen_are_refused(folder: str) -> None:
             toy.router(folder, **settings).configure(toy.CARDS)
 
 
+def test_a_layer_with_a_part_that_would_be_left_out_is_refused(policy: RouterPolicy) -> None:
+    attention = policy.decoder.layers[0].self_attn
+    attention.q_norm = torch.nn.Identity()
+    with pytest.raises(UserError, match="q_norm"):
+        policy.configure(policy.cards[:-1])
+    del attention.q_norm
+    policy.configure(policy.cards[:-1])
+
+
 def test_more_tools_than_labels_is_the_user_s_mistake(folder: str) -> None:
     cards = [ToolCard(f"t{n}", "x", "", "") for n in range(26)]
     with pytest.raises(UserError, match="at most 25"):

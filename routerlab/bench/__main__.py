@@ -93,13 +93,11 @@ class Bench:
             f"{machine.clock}\n",
             flush=True,
         )
-        if args.part != "router":
-            scored, written = self._survey()
-        if args.part != "survey":
-            trained, one = self._router()
+        survey = self._survey() if args.part != "router" else None
+        router = self._router() if args.part != "survey" else None
         _show(memory_grid(work.seconds))
-        if args.part == "all":
-            _show(goal_grid(scored, written, trained, one))
+        if survey and router:
+            _show(goal_grid(*survey, *router))
 
     def _survey(self) -> tuple[list[Rung], list[Rung]]:
         args, work, machine = self.args, self.work, self.machine
@@ -140,7 +138,9 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU")
-    parser.add_argument("--part", choices=["all", "survey", "router"], default="all")
+    parser.add_argument(
+        "--part", choices=["all", "survey", "router"], default="all", help="measured"
+    )
     parser.add_argument("--questions", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
     parser.add_argument("--tools", type=int, default=len(TEXTS), choices=range(1, len(TEXTS) + 1))

@@ -23,6 +23,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from routerlab.errors import UserError
+
+_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -90,10 +95,7 @@ def read_at(
     """
     run, last = _Run(decoder, parts), len(decoder.layers) - 1
     states = run.through(first, last, recompute=recompute)
-    found: list[Tensor] = []
-    for ends in run.at_ends(decoder.layers[last], states):
-        found.append(decoder.norm(ends))
-    return found
+    return [decoder.norm(ends) for ends in run.at_ends(decoder.layers[last], states)]
 
 
 def states_after(decoder: Any, parts: Sequence[Part], stop: int) -> list[Tensor]:
@@ -102,14 +104,36 @@ def states_after(decoder: Any, parts: Sequence[Part], stop: int) -> list[Tensor]
     return run.apart(run.through(0, stop))
 
 
+def check_layers(decoder: Any) -> None:
+    """Refuse layers with parts that are not run here: what they do would be left out.
+
+    Raises:
+        UserError: such a part, by name.
+    """
+    layer = decoder.layers[0]
+    for module, known in ((layer, _LAYER), (layer.self_attn, _ATTENTION)):
+        if unknown := {name for name, _ in module.named_children()} - known:
+            raise UserError(
+                f"router: layers of this LALM have a part {sorted(unknown)[0]!r}. Allowed: the "
+                f"parts of Qwen2's layers. Teach routerlab/policy/decoder.py the new one."
+            )
+
+
 class _Run:
     """Parts in a row: their N positions without padding, and angles and masks for every layer."""
 
     def __init__(self, decoder: Any, parts: Sequence[Part]) -> None:
         self.decoder, self.parts = decoder, parts
         self.real = [part.real for part in parts]
+        self.counts = [
+            part.states.shape[:2].numel() if real is None else len(real)
+            for part, real in zip(parts, self.real, strict=True)
+        ]
         self.cos, self.sin = self._angles()
-        self.masks = [self._mask(part) for part in parts]
+        # A part that sees no other and is not read is causal throughout: no mask is the fastest.
+        self.masks = [
+            self._mask(part) if part.sees or part.read is not None else None for part in parts
+        ]
 
     def through(self, first: int, stop: int, *, recompute: bool = False) -> Tensor:
         """States [N, D] after layers `first` to `stop` − 1."""
@@ -130,18 +154,14 @@ class _Run:
 
     def apart(self, states: Tensor) -> list[Tensor]:
         """[N, …] -> [B, L, …] of each part, zeros for padding."""
-        shapes = [part.shape for part in self.parts]
-        counts = [
-            rows * length if real is None else len(real)
-            for (rows, length), real in zip(shapes, self.real, strict=True)
-        ]
         found = []
-        for shape, real, piece in zip(shapes, self.real, torch.split(states, counts), strict=True):
+        pieces = torch.split(states, self.counts)
+        for part, real, piece in zip(self.parts, self.real, pieces, strict=True):
             whole = piece
             if real is not None:
-                whole = piece.new_zeros(shape[0] * shape[1], *piece.shape[1:])
-                whole = whole.index_copy(0, real, piece)
-            found.append(whole.view(*shape, *whole.shape[1:]))
+                padded = piece.new_zeros(part.states.shape[:2].numel(), *piece.shape[1:])
+                whole = padded.index_copy(0, real, piece)
+            found.append(whole.view(*part.shape, *piece.shape[1:]))
         return found
 
     def at_ends(self, layer: Any, states: Tensor) -> list[Tensor]:
@@ -195,7 +215,7 @@ class _Run:
             known: keys and values of each part, one behind the other: [B, L, 2 · H', width].
         """
         part, mask = self.parts[index], self.masks[index]
-        if read is not None:
+        if read is not None and mask is not None:
             rows = torch.arange(len(read), device=read.device)
             mask = mask.expand(len(read), -1, -1, -1)[rows, :, read][:, :, None]
         own = known[index]
@@ -205,13 +225,12 @@ class _Run:
         key, value = own.transpose(1, 2).chunk(2, dim=1)
         if (groups := attention.num_key_value_groups) > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        causal = read is None and not part.sees
         mixed = scaled_dot_product_attention(
             query.transpose(1, 2),
             key,
             value,
-            attn_mask=None if causal else mask,
-            is_causal=causal,
+            attn_mask=mask,
+            is_causal=mask is None,
             scale=attention.scaling,
         )
         return mixed.transpose(1, 2)
@@ -245,10 +264,10 @@ class _Run:
     def _read_places(self) -> Tensor:
         """Where in [N, …] the positions are that are read."""
         found, done = [], 0
-        for part, real in zip(self.parts, self.real, strict=True):
+        for part, count in zip(self.parts, self.counts, strict=True):
             if part.read is not None:
                 found.append(done + part.begins + part.read)
-            done += part.shape[0] * part.shape[1] if real is None else len(real)
+            done += count
         return torch.cat(found)
 
 

@@ -13,7 +13,7 @@ Labels, logits and actions are the router's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.model import LALM
 from routerlab.policy import adapter
-from routerlab.policy.decoder import Part, read_at
+from routerlab.policy.decoder import Part, check_layers, read_at
 from routerlab.policy.frozen import FrozenLayers
 from routerlab.policy.prompt import CUE, question_text
 from routerlab.types import Question, QuestionBatch
@@ -40,10 +40,10 @@ class Layout(ABC):
 
     def __init__(self, lalm: LALM, decoder: Any, system: str, frozen: int = 0) -> None:
         self.lalm, self.decoder, self.system = lalm, decoder, system
+        check_layers(decoder)
         self.below = FrozenLayers(frozen)
         self._texts: dict[tuple[str, tuple[str, ...]], tuple[int, ...]] = {}
 
-    @abstractmethod
     def read(
         self,
         batch: QuestionBatch,
@@ -59,6 +59,17 @@ class Layout(ABC):
             systems: the usual one, or others that list the same cards in another order.
             recompute: keep no activations inside layers (gradient checkpointing).
         """
+        found: list[Tensor] = []
+        with adapter.mixed_precision(self.lalm.device, self.lalm.dtype):
+            for parts in self._runs(batch, features, systems):
+                found += read_at(self.decoder, parts, self.below.count, recompute=recompute)
+        return found
+
+    @abstractmethod
+    def _runs(
+        self, batch: QuestionBatch, features: Sequence[Tensor], systems: Sequence[str]
+    ) -> Iterator[list[Part]]:
+        """What is run together, once or several times: one part is read for each system text."""
 
     def _embed(self, rows: Sequence[Sequence[int]], features: Sequence[Tensor] = ()) -> Tensor:
         longest, pad = max(map(len, rows)), self.lalm.special.pad
@@ -80,20 +91,13 @@ class Layout(ABC):
 class CardsFirst(Layout):
     """A plain prompt. Other cards are another beginning: everything is run anew for them."""
 
-    def read(
-        self,
-        batch: QuestionBatch,
-        features: Sequence[Tensor],
-        systems: Sequence[str],
-        *,
-        recompute: bool = False,
-    ) -> list[Tensor]:
-        """One run a system text."""
-        return [self._read(batch, features, system, recompute) for system in systems]
+    def _runs(
+        self, batch: QuestionBatch, features: Sequence[Tensor], systems: Sequence[str]
+    ) -> Iterator[list[Part]]:
+        for system in systems:
+            yield self._run(batch, features, system)
 
-    def _read(
-        self, batch: QuestionBatch, features: Sequence[Tensor], system: str, recompute: bool
-    ) -> Tensor:
+    def _run(self, batch: QuestionBatch, features: Sequence[Tensor], system: str) -> list[Part]:
         lalm = self.lalm
         rows = [
             [lalm.special.audio] * len(heard) + list(self._asked(question))
@@ -102,7 +106,7 @@ class CardsFirst(Layout):
         keys = [(c.fingerprint, *words(q)) for c, q in zip(batch.clips, batch, strict=True)]
         lengths = [len(row) for row in rows]
         # Only of the usual cards is anything kept.
-        below = self.below if system == self.system else FrozenLayers()
+        below = self.below if system == self.system else FrozenLayers(self.below.count)
 
         def opening() -> Tensor:
             return self._embed([lalm.chat(system, [AUDIO], cue=CUE).texts[0]])
@@ -110,15 +114,10 @@ class CardsFirst(Layout):
         def embed(some: list[int]) -> Tensor:
             return self._embed([rows[i] for i in some], [features[i] for i in some])
 
-        with adapter.mixed_precision(lalm.device, lalm.dtype):
-            shared, states = below.states(self.decoder, opening, keys, lengths, embed)
-            real = torch.tensor(lengths, device=states.device)
-            parts = [
-                Part(shared),
-                Part(states, past=shared.shape[1], sees=(0,), lengths=real, read=real - 1),
-            ]
-            (found,) = read_at(self.decoder, parts, below.count, recompute=recompute)
-        return found
+        shared, states = below.states(self.decoder, opening, keys, lengths, embed)
+        real = torch.tensor(lengths, device=states.device)
+        asked = Part(states, past=shared.shape[1], sees=(0,), lengths=real, read=real - 1)
+        return [Part(shared), asked]
 
     def _after_clip(self, text: str) -> tuple[int, ...]:
         return self.lalm.chat("", [AUDIO, text], cue=CUE).texts[1]
@@ -127,15 +126,9 @@ class CardsFirst(Layout):
 class CardsApart(Layout):
     """Clips and questions are run once, whatever the cards and their order; the cue sees both."""
 
-    def read(
-        self,
-        batch: QuestionBatch,
-        features: Sequence[Tensor],
-        systems: Sequence[str],
-        *,
-        recompute: bool = False,
-    ) -> list[Tensor]:
-        """One run for all system texts."""
+    def _runs(
+        self, batch: QuestionBatch, features: Sequence[Tensor], systems: Sequence[str]
+    ) -> Iterator[list[Part]]:
         lalm, chat = self.lalm, self.lalm.chat_format
         # The first text of a turn with a clip is its opening, up to the clip.
         opening = chat.user([AUDIO], "").texts[0]
@@ -146,17 +139,16 @@ class CardsApart(Layout):
         lengths = torch.tensor([len(row) for row in rows], device=lalm.device)
         # Places in the prompt: behind the usual cards. Another order of them is as long.
         past = len(chat.system_turn(self.system))
-        with adapter.mixed_precision(lalm.device, lalm.dtype):
-            parts = [Part(self._embed(rows, features), past=past, lengths=lengths)]
-            closing = self._embed([chat.closing(CUE)]).expand(len(rows), -1, -1)
-            ends = torch.full_like(lengths, closing.shape[1] - 1)
-            for system in systems:
-                cards = len(parts)
-                parts += [
-                    Part(self._embed([chat.system_turn(system)])),
-                    Part(closing, past=past + lengths, sees=(cards, 0), read=ends),
-                ]
-            return read_at(self.decoder, parts, recompute=recompute)
+        parts = [Part(self._embed(rows, features), past=past, lengths=lengths)]
+        closing = self._embed([chat.closing(CUE)]).expand(len(rows), -1, -1)
+        ends = torch.full_like(lengths, closing.shape[1] - 1)
+        for system in systems:
+            cards = len(parts)
+            parts += [
+                Part(self._embed([chat.system_turn(system)])),
+                Part(closing, past=past + lengths, sees=(cards, 0), read=ends),
+            ]
+        yield parts
 
     def _after_clip(self, text: str) -> tuple[int, ...]:
         return self.lalm.chat_format.user([AUDIO, text], "").texts[1]
