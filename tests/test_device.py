@@ -71,8 +71,9 @@ def test_a_trained_router_is_loaded_where_it_is_asked_and_its_file_names_no_devi
 
 
 @GPU
-def test_a_router_gives_on_a_gpu_what_it_gives_on_the_cpu(folder: str) -> None:
-    policy = toy.router(folder, lora_layers=1)
+@pytest.mark.parametrize("cards", ["first", "apart"])
+def test_a_router_gives_on_a_gpu_what_it_gives_on_the_cpu(folder: str, cards: str) -> None:
+    policy = toy.router(folder, lora_layers=1, cards=cards)
     policy.configure(toy.CARDS)
     asked = toy.batch(toy.table(5), range(5))
     with torch.no_grad():

@@ -16,6 +16,7 @@ from torch import Tensor
 from routerlab.errors import UserError
 from routerlab.lalm.chat import AUDIO
 from routerlab.policy.adapter import trainable
+from routerlab.policy.layouts import LAYOUTS
 from routerlab.policy.prompt import CUE, question_text, system_text
 from routerlab.policy.router import RouterPolicy
 from routerlab.types import Question, QuestionBatch, ToolCard
@@ -225,27 +226,47 @@ def test_control_tokens_in_data_stay_text(policy: RouterPolicy) -> None:
     assert policy(asked).isfinite().all()
 
 
+@pytest.mark.parametrize("cards", LAYOUTS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_frozen_layers_run_once_and_change_no_logit(folder: str, layers: int) -> None:
-    whole, kept = toy.router(folder), stirred(toy.router(folder, lora_layers=layers))
+def test_frozen_layers_change_no_logit_and_no_gradient(
+    folder: str, layers: int, cards: str
+) -> None:
+    kept = stirred(toy.router(folder, cards=cards, lora_layers=layers))
+    whole = toy.router(folder, cards=cards)
     whole.configure(toy.CARDS)
     names = trainable(kept)
     assert len(names) == layers * 7 * 2
     for name, parameter in trainable(whole).items():
         parameter.data = names[name].data if name in names else torch.zeros_like(parameter)
-    asked, turned = batch(), [1, 2, 0]
-    for _ in range(2):
+    turned = [1, 2, 0]
+    # Kept are questions of several batches, met again in other company and padded otherwise.
+    for rows in ([0, 1, 2], [4, 3, 1], [2, 4, 0, 3, 1], [3]):
+        asked = toy.batch(toy.table(5), rows)
         assert torch.allclose(kept(asked), whole(asked), atol=1e-5)
         assert torch.allclose(kept(asked, turned), whole(asked, turned), atol=1e-5)
-    weights = torch.randn(5, 3)
+        assert torch.allclose(kept.prompted(asked), whole.prompted(asked), atol=1e-5)
+    asked, weights = batch(), torch.randn(5, 3)
     ours = torch.autograd.grad((kept(asked) * weights).sum(), list(names.values()))
     same = [trainable(whole)[name] for name in names]
     theirs = torch.autograd.grad((whole(asked) * weights).sum(), same)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_frozen_layers_see_new_cards(folder: str) -> None:
-    kept = stirred(toy.router(folder, lora_layers=1))
+@pytest.mark.parametrize("cards", LAYOUTS)
+def test_frozen_layers_run_once_a_question(folder: str, cards: str) -> None:
+    kept, seen = toy.router(folder, cards=cards, lora_layers=1), []
+    kept.configure(toy.CARDS)
+    below = kept.decoder.layers[0].self_attn.q_proj
+    below.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    for rows in ([0, 1], [1, 2], [2, 1, 0]):
+        kept(toy.batch(toy.table(3), rows))
+    assert len(seen) == 2
+    assert seen[1] < seen[0], "of the second batch one question is new"
+
+
+@pytest.mark.parametrize("cards", LAYOUTS)
+def test_frozen_layers_see_new_cards(folder: str, cards: str) -> None:
+    kept = stirred(toy.router(folder, cards=cards, lora_layers=1))
     before = kept(batch())
     kept.configure([replace(card, measures="something else") for card in toy.CARDS])
     assert not torch.allclose(kept(batch()), before, atol=1e-5)

@@ -15,7 +15,7 @@ For the text models of Qwen's audio families, whose parts have the same names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class Part:
         sees: earlier parts, by index, that it sees as a whole: of one row, or of as many.
         lengths: int64 [B], of the rows without padding; None where there is none.
         read: int64 [B], which position of each row is read; None where none is.
+        shared: one row for all questions.
     """
 
     states: Tensor
@@ -46,6 +47,7 @@ class Part:
     sees: tuple[int, ...] = ()
     lengths: Tensor | None = None
     read: Tensor | None = None
+    shared: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,6 +74,15 @@ class Part:
     def real(self) -> Tensor | None:
         """Which of its B · L positions are no padding, int64; None if all."""
         return None if self.lengths is None else self.visible.flatten().nonzero()[:, 0]
+
+    def to(self, device: torch.device) -> Part:
+        """The part on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
     @property
     def begins(self) -> Tensor:

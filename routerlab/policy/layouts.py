@@ -13,7 +13,7 @@ Labels, logits and actions are the router's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,18 @@ class Layout(ABC):
     ) -> Iterator[list[Part]]:
         """What is run together, once or several times: one part is read for each system text."""
 
+    def _entering(
+        self,
+        batch: QuestionBatch,
+        build: Callable[[Sequence[int]], list[Part]],
+        systems: Sequence[str],
+    ) -> list[Part]:
+        """The parts of a batch as they enter the first layer with an adapter."""
+        keys = [(c.fingerprint, *words(q)) for c, q in zip(batch.clips, batch, strict=True)]
+        # Only under the usual cards is anything kept.
+        usual = list(systems) == [self.system]
+        return self.below.parts(self.decoder, build, keys, keep=usual)
+
     def _embed(self, rows: Sequence[Sequence[int]], features: Sequence[Tensor] = ()) -> Tensor:
         longest, pad = max(map(len, rows)), self.lalm.special.pad
         ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
@@ -103,21 +115,17 @@ class CardsFirst(Layout):
             [lalm.special.audio] * len(heard) + list(self._asked(question))
             for question, heard in zip(batch.questions, features, strict=True)
         ]
-        keys = [(c.fingerprint, *words(q)) for c, q in zip(batch.clips, batch, strict=True)]
-        lengths = [len(row) for row in rows]
-        # Only of the usual cards is anything kept.
-        below = self.below if system == self.system else FrozenLayers(self.below.count)
 
-        def opening() -> Tensor:
-            return self._embed([lalm.chat(system, [AUDIO], cue=CUE).texts[0]])
+        def build(some: Sequence[int]) -> list[Part]:
+            cards = self._embed([lalm.chat(system, [AUDIO], cue=CUE).texts[0]])
+            lengths = torch.tensor([len(rows[i]) for i in some], device=lalm.device)
+            asked = self._embed([rows[i] for i in some], [features[i] for i in some])
+            return [
+                Part(cards, shared=True),
+                Part(asked, past=cards.shape[1], sees=(0,), lengths=lengths, read=lengths - 1),
+            ]
 
-        def embed(some: list[int]) -> Tensor:
-            return self._embed([rows[i] for i in some], [features[i] for i in some])
-
-        shared, states = below.states(self.decoder, opening, keys, lengths, embed)
-        real = torch.tensor(lengths, device=states.device)
-        asked = Part(states, past=shared.shape[1], sees=(0,), lengths=real, read=real - 1)
-        return [Part(shared), asked]
+        return self._entering(batch, build, [system])
 
     def _after_clip(self, text: str) -> tuple[int, ...]:
         return self.lalm.chat("", [AUDIO, text], cue=CUE).texts[1]
@@ -136,19 +144,24 @@ class CardsApart(Layout):
             [*opening, *[lalm.special.audio] * len(heard), *self._asked(question)]
             for question, heard in zip(batch.questions, features, strict=True)
         ]
-        lengths = torch.tensor([len(row) for row in rows], device=lalm.device)
         # Places in the prompt: behind the usual cards. Another order of them is as long.
         past = len(chat.system_turn(self.system))
-        parts = [Part(self._embed(rows, features), past=past, lengths=lengths)]
-        closing = self._embed([chat.closing(CUE)]).expand(len(rows), -1, -1)
-        ends = torch.full_like(lengths, closing.shape[1] - 1)
-        for system in systems:
-            cards = len(parts)
-            parts += [
-                Part(self._embed([chat.system_turn(system)])),
-                Part(closing, past=past + lengths, sees=(cards, 0), read=ends),
-            ]
-        yield parts
+
+        def build(some: Sequence[int]) -> list[Part]:
+            lengths = torch.tensor([len(rows[i]) for i in some], device=lalm.device)
+            asked = self._embed([rows[i] for i in some], [features[i] for i in some])
+            parts = [Part(asked, past=past, lengths=lengths)]
+            closing = self._embed([chat.closing(CUE)]).expand(len(some), -1, -1)
+            ends = torch.full_like(lengths, closing.shape[1] - 1)
+            for system in systems:
+                cards = len(parts)
+                parts += [
+                    Part(self._embed([chat.system_turn(system)]), shared=True),
+                    Part(closing, past=past + lengths, sees=(cards, 0), read=ends),
+                ]
+            return parts
+
+        yield self._entering(batch, build, systems)
 
     def _after_clip(self, text: str) -> tuple[int, ...]:
         return self.lalm.chat_format.user([AUDIO, text], "").texts[1]

@@ -295,15 +295,10 @@ class RouterPolicy(nn.Module):
         wanted, has = self.settings["lora_layers"], len(self.decoder.layers)
         if wanted is None:
             return 0
-        if (
-            not 0 < wanted <= has
-            or self.settings["train_embeddings"]
-            or self.settings["cards"] == "apart"
-        ):
+        if not 0 < wanted <= has or self.settings["train_embeddings"]:
             raise UserError(
                 f"router: lora_layers {wanted}. Allowed: 1 to {has}, and not together with "
-                "train_embeddings, which change what every layer sees, nor with cards: apart, "
-                "of which no states are kept. Leave one of them out."
+                "train_embeddings, which change what every layer sees. Leave one of them out."
             )
         return has - int(wanted)
 
