@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,21 @@ class RouterModule(LightningModule):
             rank_zero_warn(line)
         if self.batches_done == 0:
             self.policy.center_on(self._sample(), seed=self._seed)
+        else:
+            self._meet_again()
+
+    def _meet_again(self) -> None:
+        """Let the policy keep what it had kept, worked out in the batches of the first time.
+
+        The last bit of a product depends on what else is in it: a clip heard in other company would
+        end a resumed run a last bit away from where it would have ended.
+        """
+        loader: OrderedLoader[QuestionBatch] | Any = self.trainer.train_dataloader
+        # An epoch meets every question.
+        done = range(min(self.batches_done, len(loader.order)))
+        trained = (loader.make(loader.order.at(index)) for index in done)
+        for batch in chain(self._sample() if self.policy.center else (), trained):
+            self.policy.meet(batch)
 
     def _sample(self) -> Iterator[QuestionBatch]:
         """The same training questions on every rank."""

@@ -41,16 +41,16 @@ class Record(Callback):
         self.rows.append(figures | drawn)
 
 
-def run(folder: str, home: Path, from_checkpoint: Path | None = None) -> tuple[Any, list[Any]]:
+def run(
+    folder: str, home: Path, policy: dict[str, Any], from_checkpoint: Path | None = None
+) -> tuple[Any, list[Any]]:
     """End state and figures of a run, whole or gone on with."""
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
     record = Record()
     saver = ModelCheckpoint(home, "{step}", save_top_k=-1, every_n_train_steps=1)
-    module = toy.module(
-        folder, {"shuffle_labels": True}, objective=Grpo(group=4, advantage_norm="batch_std")
-    )
+    module = toy.module(folder, policy, objective=Grpo(group=4, advantage_norm="batch_std"))
     trainer = toy.trainer(
         home,
         max_epochs=EPOCHS,
@@ -69,12 +69,17 @@ def run(folder: str, home: Path, from_checkpoint: Path | None = None) -> tuple[A
     return [*weights, module.policy.centre, *optimizer, *validation], record.rows
 
 
-def test_every_step_can_be_gone_on_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "policy",
+    [{"shuffle_labels": True}, {"lora_layers": 1}, {"cards": "apart", "cache_audio": False}],
+    ids=str,
+)
+def test_every_step_can_be_gone_on_from(tmp_path: Path, policy: dict[str, Any]) -> None:
     folder = tiny_folder(tmp_path / "lalm")
-    whole, rows = run(folder, tmp_path / "whole")
+    whole, rows = run(folder, tmp_path / "whole", policy)
     for step in range(1, STEPS):
         checkpoint = tmp_path / "whole" / f"step={step}.ckpt"
-        end, later = run(folder, tmp_path / f"from{step}", checkpoint)
+        end, later = run(folder, tmp_path / f"from{step}", policy, checkpoint)
         assert all(torch.equal(a, b) for a, b in zip(whole, end, strict=True)), step
         assert later == rows[step:], step
 

@@ -149,6 +149,14 @@ class RouterPolicy(nn.Module):
                 count += len(batch)
         self.centre = total / max(1, count)
 
+    @torch.no_grad()
+    def meet(self, batch: QuestionBatch) -> None:
+        """Keep of a batch what its first forward would keep, and answer nothing."""
+        if self.settings["cache_audio"]:
+            self._features(batch.clips)
+        if self.settings["lora_layers"] is not None and not self.shuffle_labels:
+            self(batch)
+
     # --- the policy ---------------------------------------------------------------------------
 
     def forward(self, batch: QuestionBatch, order: Sequence[int] | None = None) -> Tensor:
