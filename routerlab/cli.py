@@ -73,6 +73,10 @@ def _dispatch(words: list[str]) -> int:
     if command == "--version":
         print(f"routerlab {__version__}")
         return 0
+    from routerlab.tools import compiled
+
+    # Before anything imports librosa, and with it numba.
+    compiled.settle()
     if command == "ask":
         return _ask(words[1:])
     if command in OTHERS or (command == "survey" and _of_files(words)):

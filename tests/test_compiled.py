@@ -1,10 +1,11 @@
-"""Workers compile into a folder of their own, one process at a time."""
+"""Tools are compiled into a folder of their own, by one process at a time."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 from routerlab.tools import compiled
 from routerlab.tools.isolation import ToolPool
-from routerlab.tools.specs import ToolSpec
+from routerlab.tools.specs import ToolSpec, build_tool
+from routerlab.trust import TrustedImports
 from routerlab.types import Clip
 
 CLIP = Clip(np.zeros(1600, np.float32), 16_000, "quiet")
@@ -104,12 +106,45 @@ def test_a_worker_that_dies_in_setup_lets_the_next_pool_go_on(slow) -> None:
     assert len(seen()) == 1
 
 
-def test_the_folder_is_the_workers_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_in_this_process_waits_for_a_pool_and_shares_its_folder(
+    slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, path, seen = slow
+    trust = TrustedImports([path])
+    trust.import_all()
+    with ToolPool([spec()], trusted=[path], workers=1) as pool:
+        pool.start()
+        thread = threading.Thread(target=pool.observe, args=(CLIP,))
+        thread.start()
+        build_tool(spec(), trust)(CLIP)
+        thread.join()
+    (_, end, folder), (start, _, same) = seen()
+    assert start >= end
+    assert folder == same == str(compiled.folder()) == os.environ["NUMBA_CACHE_DIR"]
+
+
+def test_a_setup_that_prepares_another_tool_does_not_wait_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled, "_WAIT_S", 60.0)
+    start = time.monotonic()
+    with compiled.alone(), compiled.alone():
+        pass
+    assert time.monotonic() - start < 30
+    (compiled.folder() / "lock").unlink()
+    with compiled.shared(), compiled.alone():
+        assert not (compiled.folder() / "lock").exists()
+
+
+def test_the_folder_is_routerlab_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert compiled.folder().is_relative_to(tmp_path / "home" / "routerlab")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "set"))
     assert compiled.folder().is_relative_to(tmp_path / "set" / "routerlab")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(compiled.folder()))
+    assert compiled.folder().parts.count("routerlab") == 1
 
 
 def test_where_no_file_can_be_locked_work_goes_on(
@@ -128,5 +163,5 @@ def test_the_lock_is_let_go_after_an_error(tmp_path: Path, monkeypatch: pytest.M
         raise ValueError("in it")
     import fcntl
 
-    with (tmp_path / "lock").open("w") as file:
+    with (compiled.folder() / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,6 +20,7 @@ import numpy as np
 
 from routerlab import __version__
 from routerlab.errors import ToolError, UserError
+from routerlab.tools import compiled
 from routerlab.trust import TrustedImports
 from routerlab.types import Clip, Observation, ToolCard
 
@@ -106,9 +107,10 @@ class Tool(ABC):
         """Load what a call needs. Not counted in a call's time."""
 
     def prepare(self) -> None:
-        """Call `setup` once."""
+        """Call `setup` once, while no other process prepares tools."""
         if not self._ready:
-            self.setup()
+            with compiled.alone():
+                self.setup()
             self._ready = True
 
     @property
