@@ -63,8 +63,8 @@ def load_clip(
     """Decode the first `max_seconds` of a sound file as mono at `sample_rate`.
 
     Formats are libsndfile's: wav, flac, ogg, mp3 and others. Size, channels and rate are checked
-    from the header before anything is decoded; decoding goes second by second, so that a small
-    compressed file cannot unpack to more memory than the limit allows.
+    from the header before anything is decoded; decoding goes second by second (MP3, of two channels
+    at most, at once), so that a small file cannot unpack to more memory than the limit allows.
 
     Raises:
         AudioError: naming the file, for anything that is not sound or not whole.
@@ -112,9 +112,12 @@ def _frames_to_read(sound: soundfile.SoundFile, name: str, max_seconds: float) -
 
 def _read_mono(sound: soundfile.SoundFile, limit: int, name: str) -> NDArray[np.float32]:
     mono = np.empty(limit, dtype=np.float32)
+    # soundfile seeks after every read, and an MP3 decoder, once sought, lacks the bits that frames
+    # borrow from earlier ones: it gives zeros without a word.
+    most = limit if sound.subtype.startswith("MPEG") else sound.samplerate
     done = 0
     while done < limit:
-        block = sound.read(min(sound.samplerate, limit - done), dtype="float32", always_2d=True)
+        block = sound.read(min(most, limit - done), dtype="float32", always_2d=True)
         if not len(block):
             break
         mono[done : done + len(block)] = block.mean(axis=1)

@@ -52,6 +52,17 @@ def test_compressed_formats(tmp_path, name):
     assert np.isfinite(clip.samples).all()
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_a_steady_tone_has_no_holes(tmp_path, name, rate):
+    tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(5 * rate) / rate)
+    soundfile.write(tmp_path / name, np.stack([tone, tone], axis=1), rate)
+    samples = load_clip(tmp_path / name, sample_rate=rate).samples
+    levels = [np.sqrt(np.mean(part**2)) for part in np.array_split(samples, 250)]
+    assert min(levels) > 0.9 * max(levels)
+    assert np.corrcoef(samples, tone)[0, 1] > 0.99
+
+
 def test_channels_are_averaged(tmp_path):
     stereo = np.stack([tone(), np.zeros_like(tone())], axis=1)
     clip = load_clip(write(tmp_path / "a.wav", stereo, subtype="FLOAT"))
