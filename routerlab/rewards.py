@@ -123,10 +123,10 @@ class RelativeOutcomeReward:
         return rewards
 
     def on(self, table: OutcomeTable) -> Floats:
-        """Rewards [N, A] of a table's rows."""
+        """Rewards [N, A] of a table's rows; 0 where a call failed, or direct did."""
         verdicts, chances = table.correct.astype(np.float64), table.chances
         rewards: Floats = self((1 - self.graded) * verdicts + self.graded * chances)
-        return rewards
+        return np.where(table.valid & table.valid[:, :1], rewards, 0.0)
 
     def unusable(self, table: OutcomeTable) -> list[str]:
         """What of these settings such a table gives no ground for, one line each."""

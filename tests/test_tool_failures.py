@@ -72,6 +72,9 @@ def test_failures_through_a_whole_table_make_no_reward(tmp_path: Path) -> None:
     assert not any(o.correct or o.answer for o in failed.values())
     assert all(o.state == "tool_error" for o in failed.values())
 
+    paid = RelativeOutcomeReward().on(table)
+    assert not paid[~table.valid].any()
+    assert paid[table.valid].any()
     valid = torch.from_numpy(table.valid)
     rewards = RelativeOutcomeReward()(torch.from_numpy(table.correct)).float()
     losses = []
