@@ -90,7 +90,7 @@ def _leave_a_checkpoint(trainer: Trainer, folder: Path) -> None:
     """Save the end of a run too short for its own checkpoints: `test` needs one. On all ranks."""
     saver: Any = trainer.checkpoint_callback
     if saver is not None and not saver.best_model_path:
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
 
 
 def test(

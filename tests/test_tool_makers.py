@@ -251,6 +251,7 @@ def test_a_program_of_another_environment_serves_a_whole_table(
     assert table.valid.all()
     seen = table.outcome(0, 1).observation
     assert seen is not None
+    assert seen.text.startswith("its size: bytes ")
     assert Path(environment[0]).is_relative_to(seen.values["prefix"])
     assert sys.prefix != seen.values["prefix"]
 

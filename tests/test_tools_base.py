@@ -241,8 +241,9 @@ def test_the_check_says_what_is_wrong():
         "card.measures has 200 characters",
         "plain lower-case name",
         "on one sample: exception: bad: IndexError: too short",
-        "on silence: it changed clip.samples",
-        "on a tone: other values the second time",
+        "on a tone, silence, noise, 0.1 s of sound, 30 s of sound, sound at 8000 Hz, sound at "
+        "44100 Hz, sound at 96000 Hz: it changed clip.samples",
+        "sound at 96000 Hz: other values the second time",
     ):
         assert said in problems
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -48,9 +48,10 @@ def check_tool(tool: Tool) -> list[str]:
     except Exception as err:
         return [*problems, f"setup() raised {type(err).__name__}: {err}"]
     seen: dict[str, Observation] = {}
-    for what, clip in clips():
-        problems += _run_problems(tool, what, clip, seen)
-    problems += _repeat_problems(tool, seen)
+    found = [
+        (what, line) for what, clip in clips() for line in _run_problems(tool, what, clip, seen)
+    ]
+    problems += _gathered([*found, *_repeat_problems(tool, seen)])
     if not (had_torch or tool.needs_torch) and "torch" in sys.modules:
         problems.append(
             "it imports torch, which every process pays for. Use NumPy, SciPy or librosa, or say "
@@ -132,19 +133,19 @@ def _run_problems(tool: Tool, what: str, clip: Clip, seen: dict[str, Observation
     try:
         seen[what] = _choose(tool, clip)
     except ToolError as err:
-        return [f"on {what}: {err.kind}: {err}{_ADVICE.get(err.kind, '')}"]
+        return [f"{err.kind}: {err}{_ADVICE.get(err.kind, '')}"]
     seconds = _worked_s() - start
     problems = []
     if not np.array_equal(before, clip.samples):
-        problems.append(f"on {what}: it changed clip.samples. Work on a copy.")
+        problems.append("it changed clip.samples. Work on a copy.")
     if not seen[what].text.strip():
-        problems.append(f"on {what}: the text is empty. Say what was not found.")
+        problems.append("the text is empty. Say what was not found.")
     per_clip = seconds * 3.0 / max(clip.seconds, 3.0)
     slow_s = SLOW_MODEL_S if tool.needs_torch else SLOW_S
     if per_clip > slow_s:
         problems.append(
-            f"on {what}: {1000 * per_clip:.0f} ms for three seconds; aim below "
-            f"{1000 * slow_s:.0f}. Move loading into setup()."
+            f"{1000 * per_clip:.0f} ms for three seconds; aim below {1000 * slow_s:.0f}. Move "
+            "loading into setup()."
         )
     return problems
 
@@ -154,16 +155,23 @@ def _worked_s() -> float:
     return sum(os.times()[:4])
 
 
-def _repeat_problems(tool: Tool, seen: dict[str, Observation]) -> list[str]:
+def _repeat_problems(tool: Tool, seen: dict[str, Observation]) -> list[tuple[str, str]]:
     """Clips again, in reverse: values may depend on the clip alone."""
-    problems = []
-    for what, clip in reversed(list(clips())):
-        if what in seen and _values(tool, clip) != seen[what].values:
-            problems.append(
-                f"on {what}: other values the second time. Seed what is random, keep no state "
-                "between calls."
-            )
-    return problems
+    line = "other values the second time. Seed what is random, keep no state between calls."
+    found = [
+        (what, line)
+        for what, clip in reversed(list(clips()))
+        if what in seen and _values(tool, clip) != seen[what].values
+    ]
+    return found[::-1]
+
+
+def _gathered(found: Sequence[tuple[str, str]]) -> list[str]:
+    """One line a problem, with all the clips that show it."""
+    where: dict[str, list[str]] = {}
+    for what, line in found:
+        where.setdefault(line, []).append(what)
+    return [f"on {', '.join(clips)}: {line}" for line, clips in where.items()]
 
 
 def _values(tool: Tool, clip: Clip) -> object:

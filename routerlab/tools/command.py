@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from routerlab.errors import ToolError, UserError
 from routerlab.tools import processes
-from routerlab.tools.base import Tool
+from routerlab.tools.base import MAX_TEXT, Tool
 from routerlab.trust import TrustedImports
 from routerlab.types import Clip, ToolCard
 
@@ -56,7 +56,7 @@ class Command(Tool):
         stops_at="where the program does; it is started anew for every clip",
     )
     schema: ClassVar = {}
-    revision = 2
+    revision = 3
     tells_settings = False
 
     def __init__(
@@ -106,6 +106,11 @@ class Command(Tool):
         except ValueError as err:
             raise ToolError("schema", f"{self.name}: printed no JSON: {printed[:80]!r}") from err
         return values  # type: ignore[no-any-return]
+
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """What is measured, then the values: every program's card has the same name."""
+        _, _, shown = super().describe(values).partition(": ")
+        return f"{self.card.measures}: {shown}"[:MAX_TEXT]
 
     @property
     def version(self) -> str:
