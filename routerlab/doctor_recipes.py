@@ -18,7 +18,7 @@ from routerlab.data.hub import is_hub
 from routerlab.doctor import Machine, reached
 from routerlab.doctor_torch import Finding
 from routerlab.errors import UserError
-from routerlab.lalm.checkpoint import EMBEDDED
+from routerlab.lalm.checkpoint import SHIPPED
 from routerlab.tools.listing import missing, pip_line
 from routerlab.tools.registry import find_tool
 
@@ -111,7 +111,7 @@ def _weights(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for node in _nodes(recipe):
         name, revision = node.get("lalm"), node.get("revision")
         # An interpolation names a setting that is looked at where it stands.
-        if not isinstance(name, str) or name == EMBEDDED or name.startswith("${"):
+        if not isinstance(name, str) or name in SHIPPED or name.startswith("${"):
             continue
         if Path(name).is_dir():
             continue

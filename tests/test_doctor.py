@@ -21,6 +21,7 @@ from routerlab.commands.recipes import find_recipe, packaged_recipes
 from routerlab.doctor import Machine
 from routerlab.doctor_recipes import Needs, declared, fit
 from routerlab.doctor_torch import Finding, gpus, torch_pair
+from routerlab.lalm.checkpoint import SHIPPED
 
 LAPTOP = Machine((Finding("python", "ok", "3.11"),), memory_gb=(6.0, 16.0))
 SERVER = Machine((), (100.0, 128.0), ({"name": "H100", "free_gb": 20.0, "total_gb": 80.0},))
@@ -92,7 +93,8 @@ def weights(*names: str, revision: Any = None) -> dict[str, Any]:
 
 def test_weights_must_be_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert fit("r", weights("embedded", str(tmp_path), "${model.lalm}"), "", LAPTOP).state == "ok"
+    here = weights(*SHIPPED, str(tmp_path), "${model.lalm}")
+    assert fit("r", here, "", LAPTOP).state == "ok"
     lacks = fit("r", weights("./none", "lab/heard", revision="c0ffee"), "", LAPTOP)
     assert lacks.text == "no folder ./none; no weights of lab/heard here"
     assert lacks.todo == "hf download lab/heard --revision c0ffee"
