@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -145,6 +146,16 @@ def test_the_folder_is_routerlab_s_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert compiled.folder().is_relative_to(tmp_path / "set" / "routerlab")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(compiled.folder()))
     assert compiled.folder().parts.count("routerlab") == 1
+
+
+def test_a_user_without_a_home_has_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert compiled.folder().is_relative_to(tempfile.gettempdir())
 
 
 def test_where_no_file_can_be_locked_work_goes_on(

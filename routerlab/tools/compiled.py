@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from pathlib import Path
 VARIABLE = "NUMBA_CACHE_DIR"
 _WAIT_S = 200.0
 """Longest wait for others, below the limit of a worker's start; then it goes on unguarded."""
-
 
 _turn = threading.RLock()
 _held = False
@@ -34,10 +34,17 @@ def folder() -> Path:
     except PackageNotFoundError:
         numba = "none"
     own = Path("routerlab") / f"{sys.implementation.cache_tag}-numba-{numba}"
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    base = Path(os.environ.get(VARIABLE) or cache)
+    base = Path(os.environ.get(VARIABLE) or os.environ.get("XDG_CACHE_HOME") or _at_home())
     # The variable names it already in what a process of ours has started.
     return base if base.parts[-2:] == own.parts else base / own
+
+
+def _at_home() -> Path:
+    try:
+        return Path.home() / ".cache"
+    # In a container a user may have none.
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
 
 
 def settle() -> Path:
