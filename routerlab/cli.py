@@ -76,7 +76,7 @@ def _dispatch(words: list[str]) -> int:
     from routerlab.tools import compiled
 
     # Before anything imports librosa, and with it numba.
-    compiled.settle()
+    compiled.use_folder()
     if command == "ask":
         return _ask(words[1:])
     if command in OTHERS or (command == "survey" and _of_files(words)):

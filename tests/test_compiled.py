@@ -134,7 +134,7 @@ def test_a_setup_that_prepares_another_tool_does_not_wait_for_itself(
         pass
     assert time.monotonic() - start < 30
     (compiled.folder() / "lock").unlink()
-    with compiled.shared(), compiled.alone():
+    with compiled.alone(wait=False), compiled.alone():
         assert not (compiled.folder() / "lock").exists()
 
 

@@ -97,8 +97,7 @@ class Tool(ABC):
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """What the reasoner reads: at most 400 characters, with units."""
-        shown = "; ".join(f"{key} {_short(value)}" for key, value in values.items())
-        return f"{self.card.name}: {shown}"[:MAX_TEXT]
+        return f"{self.card.name}: {listed(values)}"[:MAX_TEXT]
 
     def bind(self, trust: TrustedImports) -> None:  # noqa: B027 - optional for a subclass
         """Find the code that the settings name; UserError if it is not trusted."""
@@ -258,6 +257,11 @@ def _finite(value: Any) -> bool:
     if isinstance(value, list):
         return all(_finite(item) for item in value)
     return True
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """Values as text: "f0_hz 440; count 2"."""
+    return "; ".join(f"{key} {_short(value)}" for key, value in values.items())
 
 
 def _short(value: Any) -> str:

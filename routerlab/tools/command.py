@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from routerlab.errors import ToolError, UserError
 from routerlab.tools import processes
-from routerlab.tools.base import MAX_TEXT, Tool
+from routerlab.tools.base import MAX_TEXT, Tool, listed
 from routerlab.trust import TrustedImports
 from routerlab.types import Clip, ToolCard
 
@@ -109,8 +109,7 @@ class Command(Tool):
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """What is measured, then the values: every program's card has the same name."""
-        _, _, shown = super().describe(values).partition(": ")
-        return f"{self.card.measures}: {shown}"[:MAX_TEXT]
+        return f"{self.card.measures}: {listed(values)}"[:MAX_TEXT]
 
     @property
     def version(self) -> str:

@@ -47,7 +47,7 @@ def _at_home() -> Path:
         return Path(tempfile.gettempdir())
 
 
-def settle() -> Path:
+def use_folder() -> Path:
     """Have numba use the folder in this process; it looks for one when it is first imported."""
     place = folder()
     os.environ[VARIABLE] = str(place)
@@ -55,26 +55,26 @@ def settle() -> Path:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Settle, and hold the folder against other processes that prepare tools, where possible."""
+def alone(*, wait: bool = True) -> Iterator[None]:
+    """Use the folder, and hold it against other processes that prepare tools, where possible.
+
+    Args:
+        wait: for them; not needed where the same tools have been prepared there just before.
+    """
+    global _held
     with _turn, contextlib.ExitStack() as stack:
-        if not _held:
-            place = settle()
+        if _held:
+            yield
+            return
+        place = use_folder()
+        if wait:
             with contextlib.suppress(ImportError, OSError):
                 _lock(place, stack)
-            stack.enter_context(shared())
-        yield
-
-
-@contextlib.contextmanager
-def shared() -> Iterator[None]:
-    """Count as alone without waiting: another of the pool has prepared the same tools before."""
-    global _held
-    before, _held = _held, True
-    try:
-        yield
-    finally:
-        _held = before
+        _held = True
+        try:
+            yield
+        finally:
+            _held = False
 
 
 def _lock(place: Path, stack: contextlib.ExitStack) -> None:

@@ -43,7 +43,7 @@ def main(fd: int) -> None:
     with Connection(fd) as pool, contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
         order = json.loads(pool.recv_bytes())
         try:
-            with compiled.alone() if order["first"] else compiled.shared():
+            with compiled.alone(wait=order["first"]):
                 tools, failed = _prepare(order, pool)
         except UserError as err:
             _send(pool, {"at": "refused", "message": str(err)})
