@@ -53,7 +53,7 @@ class Progress(ProgressBar):
                 console=self.console,
                 transient=True,
             )
-            self._task = self._bar.add_task("training", total=_steps(trainer), figures="")
+            self._task = self._bar.add_task("training", total=_steps(pl_module), figures="")
             self._bar.start()
 
     def on_train_batch_end(
@@ -63,7 +63,7 @@ class Progress(ProgressBar):
         if self._bar is not None:
             self._bar.update(
                 self._task,
-                completed=_done(trainer),
+                completed=trainer.global_step,
                 description=_epoch(trainer),
                 figures=self._figures(trainer, pl_module),
             )
@@ -95,7 +95,7 @@ class Progress(ProgressBar):
         if not self._shown:
             return
         self._spoken = time.monotonic()
-        place = what or f"{_epoch(trainer)} · step {_done(trainer)}/{_steps(trainer) or '?'}"
+        place = what or f"{_epoch(trainer)} · step {trainer.global_step}/{_steps(pl_module)}"
         seconds = self._spoken - self._started
         figures = self._figures(trainer, pl_module)
         self.console.print(
@@ -112,16 +112,11 @@ class Progress(ProgressBar):
 
 def _epoch(trainer: Trainer) -> str:
     total = trainer.max_epochs
-    shown = min(trainer.current_epoch + 1, total) if total and total > 0 else trainer.current_epoch
-    return f"epoch {shown}" + (f"/{total}" if total and total > 0 else "")
-
-
-def _done(trainer: Trainer) -> int:
-    return trainer.fit_loop.epoch_loop.total_batch_idx + 1
-
-
-def _steps(trainer: Trainer) -> int | None:
-    total = trainer.max_epochs
     if not total or total < 0:
-        return None
-    return int(trainer.num_training_batches) * total
+        return f"epoch {trainer.current_epoch + 1}"
+    return f"epoch {min(trainer.current_epoch + 1, total)}/{total}"
+
+
+def _steps(module: Any) -> int:
+    """The optimizer's, as `trainer.max_steps` counts them; training begins only with an end set."""
+    return int(module.total_steps)

@@ -24,13 +24,17 @@ RECIPE = "recipe.yaml"
 class RunFolder(Callback):
     """Leaves `manifest.json` before the first step, and `metrics.jsonl` as the run goes on.
 
-    A line of metrics holds the step, the epoch and the figures that the module logs: of training
-    every `trainer.log_every_n_steps` steps, of validation whenever there is one. A run that is gone
-    on with adds lines; where a step stands twice, the later line counts.
+    A line of metrics holds the optimizer's step, the epoch and the figures that the module logs: of
+    training every `trainer.log_every_n_steps` steps, of validation whenever there is one. A run
+    that is gone on with adds lines; where a step stands twice, the later line counts.
     """
+
+    def __init__(self) -> None:
+        self._noted = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the manifest, once, from the first rank."""
+        self._noted = trainer.global_step
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
@@ -44,18 +48,18 @@ class RunFolder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the step's figures when it is time."""
-        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if done % max(1, every) == 0:
-            note(trainer, done, "train/")
+        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if trainer.global_step // every > self._noted // every:
+            self._noted = trainer.global_step
+            note(trainer, "train/")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what validation found, if it was part of a fit."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            note(trainer, trainer.fit_loop.epoch_loop.total_batch_idx + 1, "val/")
+            note(trainer, "val/")
 
 
-def note(trainer: Trainer, step: int, kind: str) -> None:
+def note(trainer: Trainer, kind: str) -> None:
     """Add a line of the figures of one kind, from the first rank."""
     figures = {
         name: value
@@ -63,7 +67,7 @@ def note(trainer: Trainer, step: int, kind: str) -> None:
         if name.startswith(kind) and math.isfinite(value := float(tensor))
     }
     if trainer.is_global_zero and figures:
-        line = json.dumps({"step": step, "epoch": trainer.current_epoch, **figures})
+        line = json.dumps({"step": trainer.global_step, "epoch": trainer.current_epoch, **figures})
         with (Path(trainer.default_root_dir) / METRICS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 

@@ -121,7 +121,7 @@ class RouterModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Say what is unwise about the reward, and centre the label logits once in a run."""
-        if not math.isfinite(self._total_steps):
+        if not math.isfinite(self.total_steps):
             raise UserError("trainer: no end is set. Give max_epochs or max_steps.")
         for line in self.reward.problems() + self.reward.unusable(self._data.tables["train"]):
             rank_zero_warn(line)
@@ -328,7 +328,7 @@ class RouterModule(LightningModule):
     @property
     def progress(self) -> float:
         """Share of training done at the middle of this step, in (0, 1)."""
-        return min(1.0, (self.trainer.global_step + 0.5) / max(1.0, self._total_steps))
+        return min(1.0, (self.trainer.global_step + 0.5) / max(1.0, self.total_steps))
 
     @property
     def optimizer(self) -> LightningOptimizer:
@@ -336,8 +336,11 @@ class RouterModule(LightningModule):
         return self.optimizers()  # type: ignore[return-value]
 
     @property
-    def _total_steps(self) -> float:
-        """Computed here: asking the trainer would rebuild its loaders and lose the place."""
+    def total_steps(self) -> float:
+        """Optimizer steps of the whole run; infinite where no end is set.
+
+        Computed here: asking the trainer would rebuild its loaders and lose the place.
+        """
         trainer = self.trainer
         epochs = math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
         groups = math.ceil(trainer.num_training_batches / self.accumulate)

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def fit(folder: str, home: Path, *callbacks: Any, **settings: Any) -> Any:
-    module = toy.module(folder)
+    module = toy.module(folder, accumulate=settings.pop("accumulate", 1))
     trainer = toy.trainer(home, callbacks=list(callbacks), **settings)
     trainer.fit(module, datamodule=toy.ToyData())
     return module
@@ -94,6 +94,25 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(folder: str, tmp_pat
     assert "reward" in lines[0]
     assert "val/accuracy" in lines[-1]
     assert "\x1b" not in out.getvalue()
+
+
+def test_steps_are_the_optimizers_and_end_where_max_steps_does(
+    folder: str, tmp_path: Path
+) -> None:
+    out = io.StringIO()
+    shown = Progress(every_seconds=0.0, console=Console(file=out, force_terminal=False))
+    halves = {"accumulate": 2, "log_every_n_steps": 1, "max_epochs": -1, "max_steps": 3}
+    fit(folder, tmp_path, shown, RunFolder(), enable_progress_bar=True, **halves)
+    places = [line.split(" · ")[:2] for line in out.getvalue().splitlines()]
+    # Three batches an epoch: the last one is a step by itself.
+    assert [place for place in places if place[0].startswith("epoch")][:4] == [
+        ["epoch 1", "step 0/3"], ["epoch 1", "step 1/3"], ["epoch 1", "step 2/3"],
+        ["epoch 1", "step 2/3"],
+    ]  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    trained = [row for row in rows if "train/loss" in row]
+    assert [(row["step"], row["epoch"]) for row in trained] == [(1, 0), (2, 0), (3, 1)]
+    assert all("train/grad_norm" in row for row in trained)
 
 
 def test_progress_is_a_live_line_on_a_terminal(folder: str, tmp_path: Path) -> None:
