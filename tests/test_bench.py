@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from routerlab.bench.models import random_lalm
 from routerlab.bench.sizes import SIZES, parts, parts_of
 from routerlab.bench.survey import Rung, climb
 from routerlab.lalm.checkpoint import EMBEDDED
+from routerlab.lalm.model import LALM
 from routerlab.reasoners.transformers_reasoner import TransformersReasoner
 
 # Three axes of rotary positions fill half a head.
@@ -119,6 +121,36 @@ def test_the_command_prints_every_table(capsys: pytest.CaptureFixture[str]) -> N
     assert places == sorted(places)
     assert re.search(r"most GPU memory, GB +– +60 at most", out)
     assert "nan" not in out
+
+
+@pytest.mark.parametrize("name", ["tiny", "qwen2audio"])
+def test_a_saved_random_model_loads_as_a_download_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {k: v for k, v in SIZES["tiny"].text.items() if k != "rope_parameters"}
+    if name == "qwen2audio":
+        narrow = {**SIZES[name].text, **small}
+        tower = {**SIZES[name].audio, "d_model": 32, "encoder_layers": 1, "encoder_ffn_dim": 48,
+                 "encoder_attention_heads": 2}  # fmt: skip
+        monkeypatch.setitem(SIZES, name, replace(SIZES[name], text=narrow, audio=tower))
+    asked = ["--lalm", f"{name}-random", "--device", "cpu", "--save", str(tmp_path / "new" / "m")]
+    assert main(asked) == 0
+    capsys.readouterr()
+    made = random_lalm(SIZES[name], "float32", torch.device("cpu"))
+    read = LALM.load(str(tmp_path / "new" / "m"))
+    ours, theirs = made.model.state_dict(), read.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert read.max_seconds == SIZES[name].window
+    assert main(asked) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m"]
+
+
+def test_only_a_random_model_is_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--save", str(tmp_path / "m")]) == 2
+    assert "Allowed: 7b-random" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
 
 
 def test_an_unknown_size_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,9 +96,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(folder: str, tmp_pat
     assert "\x1b" not in out.getvalue()
 
 
-def test_steps_are_the_optimizers_and_end_where_max_steps_does(
-    folder: str, tmp_path: Path
-) -> None:
+def test_steps_are_the_optimizers_and_end_where_max_steps_does(folder: str, tmp_path: Path) -> None:
     out = io.StringIO()
     shown = Progress(every_seconds=0.0, console=Console(file=out, force_terminal=False))
     halves = {"accumulate": 2, "log_every_n_steps": 1, "max_epochs": -1, "max_steps": 3}

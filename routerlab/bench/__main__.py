@@ -3,6 +3,7 @@
     python -m routerlab.bench                       the model that ships, on whatever is here
     python -m routerlab.bench --lalm 7b-random      the true size with random weights, on a GPU
     python -m routerlab.bench --lalm tiny-random    the same road on any machine, in seconds
+    python -m routerlab.bench --lalm 7b-random --save FOLDER   such a model, to try a recipe on
 
 Clips and texts are made up: cost is measured, not truth. Tools are not run. Counts are exact; what
 is computed from configurations says so in its title.
@@ -15,12 +16,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from routerlab.bench.goals import goal_grid, memory_grid
 from routerlab.bench.machine import Machine
-from routerlab.bench.models import RANDOM, open_lalm
+from routerlab.bench.models import RANDOM, open_lalm, save_random
 from routerlab.bench.router import (
     Step,
     asked,
@@ -48,7 +50,7 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         device = resolve(args.device)
         self.args = args
-        self.dtype: DType = args.dtype or ("bfloat16" if device.type == "cuda" else "float32")
+        self.dtype: DType = _dtype(args, device)
         self.lalm: LALM = open_lalm(args.lalm, self.dtype, device)
         self.name = EMBEDDED if args.lalm in RANDOM else args.lalm
         self.machine = Machine.found(device, self.lalm.dtype, args.product)
@@ -121,6 +123,11 @@ class Bench:
         return trained, one
 
 
+def _dtype(args: argparse.Namespace, device: torch.device) -> DType:
+    given: DType | None = args.dtype
+    return given or ("bfloat16" if device.type == "cuda" else "float32")
+
+
 def _show(grid: Grid) -> None:
     """At once: what comes next may take minutes."""
     grid.show()
@@ -135,6 +142,9 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--lalm", default=EMBEDDED, help=f"embedded, a folder, a hub id or {', '.join(RANDOM)}"
+    )
+    parser.add_argument(
+        "--save", metavar="FOLDER", type=Path, help="write a random model there, measure nothing"
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU")
@@ -154,8 +164,14 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmark; 2 if it was asked for something that cannot be."""
+    args = _parsed(words)
     try:
-        Bench(_parsed(words)).run()
+        if args.save is None:
+            Bench(args).run()
+        else:
+            device = resolve(args.device)
+            save_random(args.lalm, args.save, _dtype(args, device), device)
+            print(f"{args.save}: {args.lalm}. Give it as model.policy.lalm={args.save}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,6 +7,11 @@ tokens than with a published tokenizer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -37,13 +42,47 @@ def open_lalm(name: str, dtype: DType, device: torch.device) -> LALM:
 
 def random_lalm(size: Size, dtype: DType, device: torch.device) -> LALM:
     """A model of this size with random weights, the same ones for the same device."""
-    from transformers import AutoTokenizer, WhisperFeatureExtractor
+    with _seeded(device):
+        model = size.build(device, getattr(torch, dtype))
+    tokenizer, extractor = _front(size)
+    return LALM(model, tokenizer, extractor, size.family, locate(EMBEDDED))
 
-    folder = locate(EMBEDDED)
+
+def save_random(name: str, folder: Path, dtype: DType, device: torch.device) -> None:
+    """Write one of `RANDOM` as a download lies on disk, so that recipes can be tried on it.
+
+    Raises:
+        UserError: it is none of these, the folder has something in it, or there is no such device.
+    """
+    if name not in RANDOM:
+        raise UserError(f"--save: --lalm {name}. Allowed: {', '.join(RANDOM)}.")
+    size = SIZES[name.removesuffix(_RANDOM)]
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"--save: {str(folder)!r} is there already. Give a new or empty folder.")
+    with _seeded(present(device)):
+        model = size.whole(device, getattr(torch, dtype))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    half = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        for part in (model, *_front(size)):
+            part.save_pretrained(half)
+        half.chmod(0o755)
+        half.replace(folder)
+    finally:
+        rmtree(half, ignore_errors=True)
+
+
+@contextmanager
+def _seeded(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        model = size.build(device, getattr(torch, dtype))
+        yield
+
+
+def _front(size: Size) -> tuple[Any, Any]:
+    """Tokenizer and front end."""
+    from transformers import AutoTokenizer, WhisperFeatureExtractor
+
     front_end: Any = WhisperFeatureExtractor
-    extractor = front_end(feature_size=size.bins, chunk_length=size.window)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return LALM(model, tokenizer, extractor, size.family, folder)
+    tokenizer = AutoTokenizer.from_pretrained(locate(EMBEDDED), local_files_only=True)
+    return tokenizer, front_end(feature_size=size.bins, chunk_length=size.window)

@@ -19,8 +19,11 @@ from routerlab.lalm.room import position_bytes
 from routerlab.policy.adapter import targets
 
 _ROPE = {"rope_type": "default", "rope_theta": 1_000_000.0}
-# Let go as soon as the model is built, so as small as it may be.
-_VISION = {"depth": 1, "fullatt_block_indexes": [0]}
+# Never run, so as small as it may be.
+_VISION = {
+    "depth": 1, "fullatt_block_indexes": [0], "hidden_size": 16, "intermediate_size": 16,
+    "num_heads": 2, "out_hidden_size": 16,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,15 @@ class Size:
     bins: int = 128
 
     def build(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """The model with random weights, made where it is to run; on "meta" without any."""
+        """What is loaded of the model, with random weights where it is to run; on "meta" none."""
+        model = self.whole(device, dtype)
+        if isinstance(self.family, QwenOmniThinker):
+            del model.model.visual
+        model.requires_grad_(False)
+        return model.eval()
+
+    def whole(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """The model as its class has it, a sliver of vision included."""
         import transformers
 
         omni = isinstance(self.family, QwenOmniThinker)
@@ -54,11 +65,7 @@ class Size:
         more = {"vision_config": _VISION} if omni else {}
         config = config_class(text_config=self.text, audio_config=self.audio, **more)
         with device:
-            model: Any = model_class._from_config(config, dtype=dtype, attn_implementation="sdpa")
-        if omni:
-            del model.model.visual
-        model.requires_grad_(False)
-        return model.eval()
+            return model_class._from_config(config, dtype=dtype, attn_implementation="sdpa")
 
 
 def _omni(name: str, text: dict[str, Any], sections: list[int], **audio: Any) -> Size:
