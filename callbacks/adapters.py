@@ -42,6 +42,11 @@ class AdapterSaver(Callback):
         """Go on comparing with it."""
         self.best = state_dict["best"]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A best figure counts where its adapter is; a checkpoint may come from another folder."""
+        if not (self._home(trainer) / "best").is_dir():
+            self.best = None
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where validation was better than ever before; the first of equals stays."""
         found = trainer.callback_metrics.get(self.monitor)
@@ -59,9 +64,12 @@ class AdapterSaver(Callback):
     def _save(self, trainer: Trainer, pl_module: Any, name: str) -> None:
         if not trainer.is_global_zero:
             return
-        home = Path(self.folder or Path(trainer.default_root_dir) / "adapters")
+        home = self._home(trainer)
         half, whole = home / f".{name}.half", home / name
         shutil.rmtree(half, ignore_errors=True)
         pl_module.policy.save_adapter(half)
         shutil.rmtree(whole, ignore_errors=True)
         half.replace(whole)
+
+    def _home(self, trainer: Trainer) -> Path:
+        return Path(self.folder or Path(trainer.default_root_dir) / "adapters")

@@ -79,10 +79,10 @@ def fit(
             _leave_a_checkpoint(trainer, folder)
         if not trainer.is_global_zero:
             return
-        model.to(trainer.strategy.root_device)
         with watch.part("controls"):
             controls = _controls(trainer, model, untrained, datamodule)
             write_json(folder / CONTROLS, controls)
+        model.to(trainer.strategy.root_device)
         _conclude(folder, model, datamodule, controls, watch, memory, diagnostics=diagnostics)
 
 
@@ -185,14 +185,17 @@ def _controls(
         chosen = words_only(model.reward, datamodule.tables["train"], tables)
         actions["text"] = {split: a.tolist() for split, a in chosen.items()}
     if untrained is not None:
+        model.to(trainer.strategy.root_device)
         asked = {split: prompted(model.policy, datamodule, split) for split in tables}
         actions["prompted"] = {split: best_actions(p).tolist() for split, p in asked.items()}
     if untrained is not None and trainer.world_size == 1:
         Console().print("training the no-audio control", highlight=False)
+        model.cpu()  # a GPU need not hold two of them at once
         train_quietly(untrained, datamodule, trainer)
         untrained.to(trainer.strategy.root_device)
         silent = {split: route(untrained.policy, datamodule, split) for split in tables}
         actions["no_audio"] = {split: best_actions(p).tolist() for split, p in silent.items()}
+        untrained.cpu()
     return {"data": files.data_hash(datamodule.files), "actions": actions}
 
 

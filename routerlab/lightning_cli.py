@@ -21,6 +21,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
@@ -40,6 +41,8 @@ _NOT_FOR_USERS = (
     r"The '\w+_dataloader' does not have many workers",
     # To go on from a checkpoint is to go on after its step.
     r"Using ModelCheckpoint with manual optimization",
+    # Figures are gathered over the ranks before they are logged.
+    r"It is recommended to use `self.log\(.*, sync_dist=True\)`",
 )
 
 _AROUND_LIGHTNING = ("fit", "test", "predict")
@@ -181,6 +184,10 @@ class RouterCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             self.run.discard()
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        for saver in trainer.checkpoint_callbacks:
+            # Lightning would put them into a logger's folder, where no later command looks.
+            if isinstance(saver, ModelCheckpoint) and saver.dirpath is None:
+                saver.dirpath = str(self.run.folder / "checkpoints")
         if self.subcommand == "fit" and _rank() == 0:
             _write_recipe(self.run.recipe, self.recipe)
         return trainer
@@ -318,7 +325,8 @@ def _write_recipe(path: Path, config: dict[str, Any]) -> None:
 
 
 def _rank() -> int:
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+    given = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return int(next(filter(None, given), 0))
 
 
 def _quiet() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -51,6 +51,10 @@ class RouterModule(LightningModule):
         accumulate: batches a step.
         center_on: questions on which the label logits are centred before the first step.
         seed: of adapter, label orders and draws; the run's (`seed_everything`) if None.
+
+    Attributes:
+        planned_steps: the length that rate and entropy are planned for, if it is another than the
+            Trainer's own: that of a run which may have ended early.
     """
 
     def __init__(
@@ -80,6 +84,8 @@ class RouterModule(LightningModule):
         self.center_on = center_on
         self.seed = seed
         self.batches_done = 0
+        self.planned_steps: float | None = None
+        self._drawn_as: dict[str, int] | None = None
         self._rewards: Tensor | None = None
         self.figures = torch.nn.ModuleDict()
 
@@ -128,7 +134,9 @@ class RouterModule(LightningModule):
         if self.batches_done == 0:
             self.policy.center_on(self._sample(), seed=self._seed)
         else:
+            self._check_order()
             self._meet_again()
+            self._gather_again()
 
     def _meet_again(self) -> None:
         """Let the policy keep what it had kept, worked out in the batches of the first time.
@@ -136,16 +144,35 @@ class RouterModule(LightningModule):
         The last bit of a product depends on what else is in it: a clip heard in other company would
         end a resumed run a last bit away from where it would have ended.
         """
-        loader: OrderedLoader[QuestionBatch] | Any = self.trainer.train_dataloader
+        loader = self._loader
         # An epoch meets every question.
         done = range(min(self.batches_done, len(loader.order)))
         trained = (loader.make(loader.order.at(index)) for index in done)
         for batch in chain(self._sample() if self.policy.center else (), trained):
             self.policy.meet(batch)
 
+    def _gather_again(self) -> None:
+        """The gradient of the group that the checkpoint was taken in; a step moves no weight."""
+        done = self.batches_done
+        place = done % int(self.trainer.num_training_batches)
+        for index in range(place - place % self.accumulate, place):
+            self.batches_done = done - place + index
+            rows = self._loader.order.at(self.batches_done)
+            self._learn(self._loader.make(rows).to(self.device), index)
+        self.batches_done = done
+
+    def _check_order(self) -> None:
+        """Refuse to go on among other questions: the place in an epoch would mean another thing."""
+        now = _drawn_as(self._loader.order)
+        if self._drawn_as is not None and self._drawn_as != now:
+            raise UserError(
+                f"ckpt_path: its run trained on {_in_words(self._drawn_as)}; this recipe has "
+                f"{_in_words(now)}. Give the same ones, or begin a new run."
+            )
+
     def _sample(self) -> Iterator[QuestionBatch]:
         """The same training questions on every rank."""
-        loader: OrderedLoader[QuestionBatch] | Any = self.trainer.train_dataloader
+        loader = self._loader
         order = loader.order
         whole = Order(order.questions, order.batch_size, order.seed, order.lengths)
         rows = [row for batch in whole.epoch(0) for row in batch][: self.center_on]
@@ -156,16 +183,28 @@ class RouterModule(LightningModule):
 
     def training_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         """One batch: forward, loss, backward, and a step where a group of batches ends."""
+        loss, logs, seen, order = self._learn(batch, batch_idx)
+        self.batches_done += 1
+        self._log_step(loss, logs, seen, order)
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Nothing: a validation may fall into a group whose gradient is being gathered."""
+
+    def _learn(
+        self, batch: QuestionBatch, batch_idx: int
+    ) -> tuple[Tensor, dict[str, Tensor], Rows, list[int] | None]:
+        """All of a batch but what is told of it."""
         rewards = self._paid(batch)
         # A tool's reward is relative to direct: without direct's outcome a row says nothing.
         valid = batch.valid & batch.valid[:, :1]
         order = self._label_order()
         reference = self._reference(batch, order)
-        first, last, size = self._group(batch_idx)
-        weight = self._share(len(batch)) / size
+        first, last, weight = self._group(len(batch), batch_idx)
         draw = None
         for inner in range(self.objective.inner_steps):
             logits = self.policy(batch, order)
+            if not logits.isfinite().all():
+                raise self._diverged("logits")
             if inner == 0:
                 seen = Rows.of(logits.detach(), rewards, valid)
                 draw = self.objective.draw(seen, self._generator())
@@ -178,8 +217,7 @@ class RouterModule(LightningModule):
                 self.manual_backward(loss * weight)
             if last:
                 logs["grad_norm"] = self._step()
-        self.batches_done += 1
-        self._log_step(loss.detach(), logs, seen, order)
+        return loss.detach(), logs, seen, order
 
     def _paid(self, batch: QuestionBatch) -> Tensor:
         """Rewards [B, K+1], of the whole training table worked out once."""
@@ -190,29 +228,32 @@ class RouterModule(LightningModule):
     def _step(self) -> Tensor:
         """Clip, set the learning rate of this step, and take it."""
         limit = self.grad_clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(
-            trainable(self).values(), limit, error_if_nonfinite=True
-        )
+        norm = torch.nn.utils.clip_grad_norm_(trainable(self).values(), limit)
+        if not norm.isfinite():
+            raise self._diverged("gradient")
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * warmed_cosine(self.progress, self.warmup)
         self.optimizer.step()
         return norm
 
-    def _group(self, batch_idx: int) -> tuple[bool, bool, int]:
-        """Whether this batch opens and closes its group, and how many batches the group has."""
+    def _diverged(self, what: str) -> UserError:
+        return UserError(
+            f"model: the {what} of step {self.trainer.global_step + 1} are no finite numbers. "
+            f"Training has diverged: lower lr (now {self.lr:g}) or raise warmup."
+        )
+
+    def _group(self, rows: int, batch_idx: int) -> tuple[bool, bool, float]:
+        """Whether this batch opens and closes its group, and the weight of its mean loss.
+
+        With the weight, what groups and ranks add up to is the mean over all rows of the group.
+        """
         batches = int(self.trainer.num_training_batches)
         start = batch_idx - batch_idx % self.accumulate
-        size = min(self.accumulate, batches - start)
-        return batch_idx == start, batch_idx == start + size - 1, size
-
-    def _share(self, rows: int) -> float:
-        """What makes the mean of the ranks' losses the mean over all their rows."""
-        world = self.trainer.world_size
-        if world == 1:
-            return 1.0
-        mine = torch.tensor(float(rows), device=self.device)
-        everyone = self.trainer.strategy.reduce(mine.clone(), reduce_op="sum")
-        return float(mine * world / everyone)
+        end = min(start + self.accumulate, batches)
+        here = self.batches_done - batch_idx
+        whole = sum(self._loader.order.rows_of(here + index) for index in range(start, end))
+        weight = rows * self.trainer.world_size / whole
+        return batch_idx == start, batch_idx == end - 1, weight
 
     def _synchronised(self, now: bool) -> AbstractContextManager[None]:
         """Ranks exchange gradients only in the backward pass that ends a group."""
@@ -301,6 +342,7 @@ class RouterModule(LightningModule):
             "base_fingerprint": self.policy.base_fingerprint,
             "batches_done": self.batches_done,
             "cards": [card.name for card in self.policy.cards],
+            "drawn_as": _drawn_as(self._loader.order),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -322,6 +364,7 @@ class RouterModule(LightningModule):
                 "and train_embeddings."
             )
         self.batches_done = state["batches_done"]
+        self._drawn_as = state.get("drawn_as")
 
     # --- where things stand -------------------------------------------------------------------
 
@@ -329,6 +372,10 @@ class RouterModule(LightningModule):
     def progress(self) -> float:
         """Share of training done at the middle of this step, in (0, 1)."""
         return min(1.0, (self.trainer.global_step + 0.5) / max(1.0, self.total_steps))
+
+    @property
+    def _loader(self) -> OrderedLoader[QuestionBatch]:
+        return self.trainer.train_dataloader  # type: ignore[return-value]
 
     @property
     def optimizer(self) -> LightningOptimizer:
@@ -341,6 +388,8 @@ class RouterModule(LightningModule):
 
         Computed here: asking the trainer would rebuild its loaders and lose the place.
         """
+        if self.planned_steps is not None:
+            return self.planned_steps
         trainer = self.trainer
         epochs = math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
         groups = math.ceil(trainer.num_training_batches / self.accumulate)
@@ -360,6 +409,15 @@ class RouterModule(LightningModule):
                 "RouterDataModule (datamodule=…)."
             )
         return data
+
+
+def _drawn_as(order: Order) -> dict[str, int]:
+    """What decides which questions come after so many batches."""
+    return {"questions": order.questions, "batch_size": order.batch_size, "seed": order.seed}
+
+
+def _in_words(drawn: Mapping[str, int]) -> str:
+    return "{questions} questions in batches of {batch_size} (data.seed {seed})".format(**drawn)
 
 
 def warmed_cosine(progress: float, warmup: float) -> float:

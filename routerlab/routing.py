@@ -1,8 +1,8 @@
 """Asking routers what they would do: the trained one, and the rivals that need a model too.
 
 Each gives probabilities or actions for a split; what they earn is read elsewhere. The no-audio
-router is trained exactly as the router was, from a copy taken before training, with a Trainer of
-its own and nothing shown.
+router is trained exactly as the router was, and as long, from a copy taken before training, with a
+Trainer of its own and nothing shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Trainer, seed_everything
 from numpy.typing import NDArray
 
 from routerlab.data.module import RouterDataModule
@@ -70,6 +70,7 @@ def _of_prompted(policy: Any) -> str:
             "cards": [asdict(card) for card in policy.cards],
             "labels": list(policy.labels),
             "backend": policy.centre.device.type,
+            "layout": policy.settings["cards"],
             **settings,
         }
     )
@@ -147,8 +148,9 @@ def deaf(module: Any) -> Any:
     return twin
 
 
-def train_quietly(module: LightningModule, datamodule: RouterDataModule, like: Trainer) -> None:
-    """Train as `like` did: the same limits, precision and seed; no files, no output."""
+def train_quietly(module: Any, datamodule: RouterDataModule, like: Trainer) -> None:
+    """Train as `like` did: as many steps, however it ended, by the same plan; nothing is shown."""
+    module.planned_steps = like.lightning_module.total_steps
     if "PL_GLOBAL_SEED" in os.environ:
         seed_everything(int(os.environ["PL_GLOBAL_SEED"]), verbose=False)
     with _without_tips():
@@ -156,13 +158,13 @@ def train_quietly(module: LightningModule, datamodule: RouterDataModule, like: T
 
 
 def _silent_trainer(like: Trainer) -> Trainer:
+    place = like.strategy.root_device
     return Trainer(
-        accelerator="cpu" if like.strategy.root_device.type == "cpu" else "auto",
-        devices=1,
+        accelerator="cpu" if place.type == "cpu" else "auto",
+        devices=1 if place.index is None else [place.index],
         precision=like.precision,
-        max_epochs=like.max_epochs,
-        min_epochs=like.min_epochs,
-        max_steps=like.max_steps,
+        max_epochs=-1,
+        max_steps=like.global_step,
         limit_train_batches=like.limit_train_batches,
         limit_val_batches=0,
         num_sanity_val_steps=0,

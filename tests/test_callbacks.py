@@ -49,11 +49,22 @@ def test_best_and_last_adapters_are_saved_whole(folder: str, tmp_path: Path) -> 
 
 
 def test_only_a_better_figure_replaces_the_best(folder: str, tmp_path: Path) -> None:
+    kept = tmp_path / "adapters" / "best" / "kept"
+    kept.mkdir(parents=True)
     saver = AdapterSaver()
     saver.load_state_dict({"best": 2.0})
     fit(folder, tmp_path, saver)
-    assert not (tmp_path / "adapters" / "best").exists()
+    assert kept.exists()
     assert saver.state_dict() == {"best": 2.0}
+
+
+def test_a_best_figure_of_another_folder_does_not_count(folder: str, tmp_path: Path) -> None:
+    saver = AdapterSaver()
+    saver.load_state_dict({"best": 2.0})
+    fit(folder, tmp_path, saver)
+    assert (tmp_path / "adapters" / "best" / "router.json").exists()
+    assert saver.best is not None
+    assert saver.best <= 1.0
 
 
 def test_the_manifest_has_versions_and_hashes_and_no_secret(

@@ -12,7 +12,8 @@ from typing import Any
 
 import learner_toy as toy
 import pytest
-from lightning.pytorch import seed_everything
+import torch
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny import tiny_folder
 
@@ -21,6 +22,7 @@ from routerlab.data.module import RouterDataModule
 from routerlab.embedded.architectures import ARCHITECTURES
 from routerlab.errors import UserError
 from routerlab.module import RouterModule
+from routerlab.policy.adapter import trainable
 from routerlab.reasoners.transformers_reasoner import TransformersReasoner
 from routerlab.report.evaluation import RIVALS
 from routerlab.report.summary import summarise
@@ -30,6 +32,16 @@ from routerlab.stages import OBSERVATIONS, OFFICIAL, PREDICTED, ROUTES
 pytestmark = [*toy.lightning_warnings, pytest.mark.timeout(600)]
 
 SIZES = {"train": 12, "val": 4, "test": 12, "ood": 4}
+
+
+class StopAfter(Callback):
+    """Ends training early, as EarlyStopping or a limit of time would."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step >= self.steps
 
 
 class World:
@@ -255,8 +267,28 @@ def test_the_prompted_router_is_asked_once(world: World, tmp_path: Path) -> None
     again = routing.prompted(Watched(), data, "test")
     assert asked == [SIZES["test"]]
     assert first.tolist() == again.tolist()
+    policy = toy.router(world.lalm, cards="apart")
+    policy.configure(toy.CARDS)
+    routing.prompted(Watched(), data, "test")
+    assert asked == [SIZES["test"]] * 2, "another prompt is asked anew"
     policy.configure(toy.CARDS[:1])
     assert routing.prompted(Watched(), data, "test").shape == (SIZES["test"], 2)
+
+
+def test_the_deaf_twin_trains_as_long_and_by_the_same_plan(world: World, tmp_path: Path) -> None:
+    """Two of six steps: the router ended early."""
+    settings = {"max_epochs": 2, "limit_val_batches": 0}
+
+    def router() -> Any:
+        return toy.module(world.lalm, {"audio": "zero"})
+
+    like = toy.trainer(tmp_path, **settings, callbacks=[StopAfter(2)], min_epochs=0)
+    first, twin = router(), router()
+    like.fit(first, datamodule=toy.ToyData())
+    routing.train_quietly(twin, toy.ToyData(), like)
+    assert twin.trainer.global_step == like.global_step == 2
+    ours, theirs = trainable(first), trainable(twin)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_the_deaf_copy_shares_nothing_and_hears_nothing(world: World) -> None:

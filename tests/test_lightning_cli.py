@@ -286,6 +286,49 @@ def test_problems_of_meaning_come_together(cli) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("trainer.precision=bf16-mixed", "trainer.precision: 'bf16-mixed' given, but an adapter"),
+        ("trainer.precision=16-true", "trainer.precision: '16-true' given, but an adapter"),
+        ("trainer.strategy=ddp_spawn", "trainer.strategy: 'ddp_spawn'. Allowed: auto, ddp."),
+        ("trainer.strategy=fsdp", "trainer.strategy: 'fsdp'. Allowed: auto, ddp."),
+        ("trainer.overfit_batches=1", "trainer.limit_train_batches shortens an epoch"),
+    ],
+)
+def test_what_steps_by_hand_cannot_do_is_said_before_anything_runs(
+    cli, given: str, said: str
+) -> None:
+    code, _, err = cli("fit", "line.yaml", "model=cli_toys.ByHand", given)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert said in err
+    assert not Path("runs").exists()
+
+
+def test_checkpoints_lie_in_the_run_whatever_the_logger(cli) -> None:
+    logger = "trainer.logger=lightning.pytorch.loggers.CSVLogger"
+    code, _, _ = cli(
+        *("fit", "line.yaml", logger, "trainer.logger.save_dir=elsewhere"),
+        "trainer.log_every_n_steps=1",
+    )
+    assert code == 0
+    assert list(Path("runs/line/001/checkpoints").glob("*.ckpt"))
+    assert not list(Path("elsewhere").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
+def test_a_rank_that_something_else_started_needs_to_know_the_folder(
+    cli, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    code, _, err = cli("fit", "line.yaml")
+    assert code == 2
+    assert err.startswith("ROUTERLAB_RUN_DIR: not set on rank 1.")
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("runs").exists()
+
+
 def test_what_lightning_refuses_is_one_line(cli) -> None:
     code, _, err = cli("fit", "line.yaml", "trainer.max_epochs=1", "trainer.overfit_batches=-1")
     assert code == 2

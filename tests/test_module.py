@@ -130,6 +130,35 @@ def test_an_unfinished_group_at_the_end_of_an_epoch_still_steps(
     assert trainer.global_step == 4
 
 
+def test_every_row_of_a_group_weighs_the_same(folder: str, tmp_path: Path) -> None:
+    # 28 questions: the second group is a batch of 8 and one of 4, or one batch of 12.
+    def second_step(batch_size: int, accumulate: int) -> dict[str, torch.Tensor]:
+        module = toy.module(folder, accumulate=accumulate, grad_clip=0.0, lr=1e-12)
+        trainer = toy.trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+        trainer.fit(module, datamodule=toy.ToyData(questions=28, batch_size=batch_size))
+        assert trainer.global_step == 2
+        return gradients_of(module)
+
+    whole, parts = second_step(16, 1), second_step(8, 2)
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-6, rtol=1e-4) for name in whole)
+
+
+def test_a_validation_inside_a_group_changes_nothing(folder: str, tmp_path: Path) -> None:
+    def end(**settings: Any) -> dict[str, torch.Tensor]:
+        module = toy.module(folder, accumulate=2)
+        trainer = toy.trainer(tmp_path, **settings)
+        trainer.fit(module, datamodule=toy.ToyData(questions=32, batch_size=8))
+        return adapter_of(module)
+
+    assert same(end(limit_val_batches=0), end(val_check_interval=3))
+
+
+def test_training_that_diverges_ends_in_a_line(folder: str, tmp_path: Path) -> None:
+    module = toy.module(folder, lr=1e30, objective=Grpo())
+    with pytest.raises(UserError, match=r"Training has diverged: lower lr \(now 1e\+30\)"):
+        toy.trainer(tmp_path, max_epochs=2).fit(module, datamodule=toy.ToyData())
+
+
 def test_a_gradient_is_clipped_to_its_limit(folder: str, tmp_path: Path) -> None:
     module = toy.module(folder, grad_clip=1e-3)
     trainer = toy.trainer(tmp_path, max_steps=1, limit_val_batches=0)

@@ -39,6 +39,16 @@ def everything_valid(rewards: Tensor) -> Tensor:
     return torch.ones_like(rewards, dtype=torch.bool)
 
 
+def test_reinforce_learns_from_a_question_that_is_alone() -> None:
+    rewards = torch.tensor([[0.0, 1.0], [0.0, 0.5], [0.0, 0.0]])
+    every = torch.ones_like(rewards, dtype=torch.bool)
+    for rows in (1, 2, 3):
+        seen = Rows.of(torch.tensor([[-9.0, 9.0]] * rows), rewards[:rows], every[:rows])
+        advantages = Reinforce().draw(seen, torch.Generator().manual_seed(0)).advantages
+        expected = {1: [1.0], 2: [0.5, -0.5], 3: [0.75, 0.0, -0.75]}[rows]
+        assert advantages.flatten().tolist() == expected
+
+
 def train(
     objective: Objective, rewards: Tensor, valid: Tensor, features: Tensor, steps: int = 300
 ) -> Tensor:

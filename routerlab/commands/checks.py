@@ -16,6 +16,8 @@ from routerlab.lalm.checkpoint import locate
 
 _OWN_KEY = re.compile(r"^[\w.]+: ")
 _MANUAL = {"gradient_clip_val": (None, "grad_clip"), "accumulate_grad_batches": (1, "accumulate")}
+_WHOLE = (None, 32, "32", "32-true")
+_DDP = re.compile(r"auto|ddp(_find_unused_parameters_(true|false))?")
 
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
@@ -48,7 +50,29 @@ def object_problems(model: Any, datamodule: Any, trainer: Mapping[str, Any]) -> 
     ]
     if model.automatic_optimization:
         return problems
-    return problems + [
+    return problems + _by_hand(model, trainer)
+
+
+def _by_hand(model: Any, trainer: Mapping[str, Any]) -> list[str]:
+    """What a module that steps its optimizer itself, in float32 and whole, leaves no room for."""
+    precision, strategy = trainer.get("precision"), trainer.get("strategy", "auto")
+    found = []
+    if precision not in _WHOLE:
+        found.append(
+            f"trainer.precision: {precision!r} given, but an adapter is trained in float32. Leave "
+            "it out; the base is narrowed by model.init_args.policy.init_args.dtype: bfloat16."
+        )
+    if isinstance(strategy, str) and not _DDP.fullmatch(strategy):
+        found.append(
+            f"trainer.strategy: {strategy!r}. Allowed: auto, ddp. Each process is a fresh one "
+            "and holds the whole router; only the adapter's gradients are exchanged."
+        )
+    if trainer.get("overfit_batches"):
+        found.append(
+            "trainer.overfit_batches: given, but the order of questions goes on from epoch to "
+            "epoch. Leave it out; trainer.limit_train_batches shortens an epoch."
+        )
+    return found + [
         f"trainer.{key}: {trainer[key]} given, but {type(model).__name__} steps its optimizer "
         f"itself. Leave it out; a router has model.init_args.{instead}."
         for key, (allowed, instead) in _MANUAL.items()

@@ -71,6 +71,12 @@ class Order:
         whole, rest = divmod(self.questions, self.batch_size)
         return whole + (rest >= self.world or whole == 0)
 
+    def rows_of(self, batches_done: int) -> int:
+        """Rows, over all ranks, of the batch that comes after so many batches."""
+        last = len(self) - 1
+        at_end = batches_done % len(self) == last
+        return self.questions - last * self.batch_size if at_end else self.batch_size
+
     def epoch(self, epoch: int) -> list[list[int]]:
         """All batches of one epoch, each over all ranks."""
         rows = permutation(self.questions, self.seed, epoch)

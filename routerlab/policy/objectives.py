@@ -281,14 +281,19 @@ class Rloo(Objective):
 
 @dataclass(frozen=True)
 class Reinforce(Objective):
-    """One draw a question, the batch's mean reward as baseline."""
+    """One draw a question; baseline is the mean reward of the batch's *other* questions.
+
+    With its own reward in the mean, a question alone in its batch (or on its rank) would have the
+    advantage 0 whatever it earned. So it has no baseline instead.
+    """
 
     def draw(self, rows: Rows, generator: torch.Generator | None = None) -> Draw:
-        """One action a row; advantage against the mean over rows with a choice."""
+        """One action a row; advantage against the mean over the other rows with a choice."""
         actions = sample(rows, 1, generator)
         earned = rows.rewards.gather(-1, actions)
         kept = rows.choosable.unsqueeze(-1)
-        baseline = earned.mul(kept).sum() / kept.sum().clamp(min=1)
+        counted = earned * kept
+        baseline = (counted.sum() - counted) / (kept.sum() - 1).clamp(min=1)
         return Draw(actions, earned - baseline, rows.log_pi.detach().gather(-1, actions))
 
     def row_loss(self, rows: Rows, progress: float, draw: Draw | None) -> Tensor:

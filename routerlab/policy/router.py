@@ -67,7 +67,7 @@ class RouterPolicy(nn.Module):
         *,
         revision: str | None = None,
         lora_r: int = 16,
-        lora_alpha: float = 32,
+        lora_alpha: int = 32,
         lora_layers: int | None = None,
         train_embeddings: bool = False,
         cards: Literal["first", "apart"] = "first",
@@ -96,11 +96,15 @@ class RouterPolicy(nn.Module):
 
     def problems(self) -> list[str]:
         """What its settings need and this machine has not, one line each."""
+        rank, alpha = self.settings["lora_r"], self.settings["lora_alpha"]
+        found = []
+        if rank < 1 or alpha < 1:
+            found = [f"router: lora_r {rank}, lora_alpha {alpha}. Each must be 1 or more."]
         try:
             place = present(resolve(self.settings["device"]))
         except UserError as error:
-            return [str(error)]
-        return missing(self.settings["quantize"], place)
+            return [*found, str(error)]
+        return found + missing(self.settings["quantize"], place)
 
     # --- before the first forward -------------------------------------------------------------
 
