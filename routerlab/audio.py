@@ -91,6 +91,26 @@ def load_clip(
     return Clip(samples, sample_rate, fingerprint(samples, sample_rate), cut, name)
 
 
+def header_problem(path: str | Path) -> str:
+    """What a sound file's header alone shows to be wrong; "" if nothing.
+
+    A file that was cut off in the middle can look right here: only decoding it tells.
+    """
+    import soundfile
+
+    name = str(path)
+    if not Path(path).is_file():
+        return f"no such sound file: {name}"
+    try:
+        with soundfile.SoundFile(name) as sound:
+            _frames_to_read(sound, name, MAX_SECONDS)
+    except AudioError as error:
+        return str(error)
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+        return f"audio {name}: cannot be decoded ({_first_line(error)})."
+    return ""
+
+
 def _frames_to_read(sound: soundfile.SoundFile, name: str, max_seconds: float) -> int:
     rate, channels = sound.samplerate, sound.channels
     if not MIN_RATE <= rate <= MAX_RATE:

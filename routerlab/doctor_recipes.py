@@ -18,6 +18,7 @@ from routerlab.data.hub import is_hub
 from routerlab.doctor import Machine, reached
 from routerlab.doctor_torch import Finding
 from routerlab.errors import UserError
+from routerlab.hub import cached
 from routerlab.lalm.checkpoint import SHIPPED
 from routerlab.tools.listing import missing, pip_line
 from routerlab.tools.registry import find_tool
@@ -26,7 +27,6 @@ _AMOUNT = r"(\d+(?:\.\d+)?) GB"
 _GPU = re.compile(rf"{_AMOUNT} (?:of )?GPU memory")
 _MAIN = re.compile(rf"{_AMOUNT} (?:of )?(?:main )?memory")
 _HARDWARE = re.compile(rf"Hardware:[^.]*?{_AMOUNT}(?! of)\b")
-_WANTED = ["*.json", "*.safetensors"]
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,9 @@ def _weights(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         if name.startswith((".", "/", "~")) or name.count("/") != 1:
             yield f"no folder {name}", ""
-        elif not _is_here(name, revision):
+        elif cached(name, revision) is None:
             pinned = f" --revision {revision}" if revision else ""
             yield f"no weights of {name} here", f"hf download {name}{pinned}"
-
-
-def _is_here(name: str, revision: str | None) -> bool:
-    """Whether the hub's own cache holds a model's weights; asks no network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(
-            name, revision=revision, allow_patterns=_WANTED, local_files_only=True
-        )
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        return False
-    return any(Path(folder).glob("*.safetensors"))
 
 
 def _tools(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from routerlab.cli import main
 
@@ -15,8 +17,8 @@ GOOD = {"id": "1", "audio": "a.wav", "question": "Who?", "choices": ["x", "y"], 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Path("a.wav").write_bytes(b"RIFF")
-    Path("b.wav").write_bytes(b"RIFFRIFF")
+    for name, level in (("a", 1), ("b", 2)):
+        soundfile.write(f"{name}.wav", np.full(80, level, np.int16), 16_000)
     Path("good.jsonl").write_text(json.dumps(GOOD))
     return tmp_path
 

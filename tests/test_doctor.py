@@ -103,7 +103,12 @@ def test_weights_must_be_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "models--lab--heard" / "refs").mkdir()
     (tmp_path / "models--lab--heard" / "refs" / "main").write_text("0" * 40)
     assert fit("r", weights("lab/heard"), "", LAPTOP).state == "fail"  # a folder without weights
-    (snapshot / "model.safetensors").write_bytes(b"")
+    for name in ("config.json", "preprocessor_config.json", "model-1.safetensors"):
+        (snapshot / name).write_bytes(b"")
+    shards = '{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}'
+    (snapshot / "model.safetensors.index.json").write_text(shards)
+    assert fit("r", weights("lab/heard"), "", LAPTOP).state == "fail"  # a shard is missing
+    (snapshot / "model-2.safetensors").write_bytes(b"")
     assert fit("r", weights("lab/heard"), "", LAPTOP).state == "ok"
 
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +55,10 @@ def audiomcq(number: int, sound: str, text: str) -> dict[str, Any]:
     }
 
 
+def sound(path: str, level: int) -> None:
+    soundfile.write(path, np.full(80, level, np.int16), 16_000)
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sets, of which the second holds a test's sound under another name, and its question."""
@@ -60,10 +66,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("one", "two", "set"):
         Path(folder).mkdir()
     for i in range(6):
-        Path(f"one/{i}.wav").write_bytes(bytes([1, i]))
-        Path(f"two/{i}.wav").write_bytes(bytes([2, i]))
-    Path("set/test.wav").write_bytes(bytes([2, 5]))
-    Path("set/other.wav").write_bytes(b"other")
+        sound(f"one/{i}.wav", 10 + i)
+        sound(f"two/{i}.wav", 20 + i)
+    sound("set/test.wav", 25)
+    sound("set/other.wav", 30)
     write("one/avqa.jsonl", [avqa(i, f"{i}.wav", f"Who is it, {i}?") for i in range(6)])
     write("two/data.jsonl", [audiomcq(i, f"{i}.wav", f"What blows, {i}?") for i in range(6)])
     tests = [("test.wav", "What blows, first?"), ("other.wav", "What blows, 4?")]
@@ -113,9 +119,25 @@ def test_questions_without_a_sound_are_left_out_on_wish(
     assert capsys.readouterr().out.splitlines() == [
         "new/train.jsonl: 4 questions",
         "new/val.jsonl: 1 questions",
-        "left out: 1 questions whose sound is not there",
+        "left out: 1 questions whose sound is not there or is none",
     ]
     assert json.loads(Path("new/val.jsonl").read_text())["audio"].startswith("../one/")
+
+
+def test_files_that_are_no_sound_are_all_named_or_left_out(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("one/0.wav").write_bytes(b"")
+    Path("one/1.wav").write_bytes(b"<html>404</html>")
+    words = ["data", "gather", "new", "one/avqa.jsonl", "--val", "1"]
+    for command in (words, ["data", "check", "one/avqa.jsonl"]):
+        assert main(command) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) >= 2
+        assert all("cannot be decoded" in line for line in said)
+        assert {"one/0.wav" in line for line in said} == {True, False}
+    assert main([*words, "--skip-missing"]) == 0
+    assert "whose sound is not there or is none" in capsys.readouterr().out
 
 
 def test_nothing_left_to_train_on_is_said(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,9 @@ The plain call is one row, one prompt, nothing shared: `model(**processor(text, 
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ import learner_toy as toy
 import pytest
 import torch
 from lalm_families import FAMILIES, OMNI, QWEN2_AUDIO, SECONDS, Plain, family_folder
+from safetensors.torch import load_file, save_file
 from tiny import CORPUS, SIZES, tone
+from transformers import AutoTokenizer
 
 from routerlab.embedded.build import train_tokenizer
 from routerlab.errors import UserError
@@ -222,6 +227,65 @@ def test_another_template_is_followed_and_one_without_sound_is_not() -> None:
         format_of(tokenizer, swapped, ("", ""), "x")
 
 
+def copied(folder: str, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_that_are_not_there_are_not_made_up(
+    folders: dict[str, str], family: str, tmp_path: Path
+) -> None:
+    def without(number: int, part: str) -> str:
+        home = copied(folders[family], tmp_path / str(number))
+        kept = {k: v for k, v in load_file(home / "model.safetensors").items() if part not in k}
+        save_file(kept, home / "model.safetensors", metadata={"format": "pt"})
+        return str(home)
+
+    with pytest.raises(UserError, match=r"lacks \d+ weights \(.*audio_tower.*would be random"):
+        LALM.load(without(1, "audio_tower"))
+    with pytest.raises(UserError, match=r"lacks \d+ weights .*would be random"):
+        LALM.load(without(2, "q_proj"))
+    assert LALM.load(without(3, "visual")).max_seconds == SECONDS[family]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("config.json", '{"model_type"', "is no JSON"),
+        ("config.json", "[]", "holds no object"),
+        ("config.json", '{"text_config": {"quantization_config": {}}}', "is quantized already"),
+        ("tokenizer.json", "{", "cannot be loaded"),
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "cannot be loaded"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "b.safetensors"}}', "lacks b.safe"),
+    ],
+)
+def test_damaged_files_end_in_a_line(
+    folders: dict[str, str], tmp_path: Path, file: str, text: str, said: str
+) -> None:
+    home = copied(folders[QWEN2_AUDIO], tmp_path / "m")
+    (home / file).write_text(text)
+    with pytest.raises(UserError, match=said) as caught:
+        LALM.load(str(home))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_trained_with_cuts_and_pads_no_text(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
+    home = copied(folders[OMNI], tmp_path / "m")
+    before = LALM.load(str(home)).text_ids(CORPUS[0])
+    tokenizer = AutoTokenizer.from_pretrained(home)
+    tokenizer(["a b"], truncation=True, max_length=3, padding="max_length")
+    tokenizer.save_pretrained(home)
+    stored = json.loads((home / "tokenizer.json").read_text())
+    assert stored["truncation"]
+    assert stored["padding"]
+    lalm = LALM.load(str(home))
+    assert lalm.text_ids(CORPUS[0]) == before
+    assert len(lalm.text_ids(" C4")) < 3
+
+
 def test_the_template_is_part_of_what_a_model_is(folders: dict[str, str], tmp_path: Path) -> None:
     for file in Path(folders[QWEN2_AUDIO]).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -310,6 +374,20 @@ def test_what_an_encoder_cannot_take_is_cut_by_us_and_recorded(
     # Asking for more than there is changes nothing, and is the same fact.
     more = TransformersReasoner(folders[family], device="cpu", max_seconds=limit + 60)
     assert more.identity() == reasoner.identity()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_clips_at_the_limit_go_with_shorter_ones(folders: dict[str, str], family: str) -> None:
+    """`data.max_seconds` makes every longer clip one of just so many seconds."""
+    limit, plain = SECONDS[family], Plain(folders[family], family)
+    seconds = (0.7, limit - 0.026, limit - 0.01, limit, limit + 0.5)
+    asked = [ReasonRequest(tone(s, 200.0 + 9 * s), "Key?", ("C", "Eb")) for s in seconds]
+    reasoner = TransformersReasoner(folders[family], device="cpu", length="sum", system=None)
+    for request, (reply,) in zip(asked, reasoner.answer_many(asked), strict=True):
+        kept = request.clip.samples[: int(limit * 16_000)]
+        (expected,) = plain_scores(plain, replace(request, clip=Clip(kept, 16_000, "kept")))
+        assert isinstance(reply, Answer)
+        assert reply.log_probs == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_saved_router_says_how_many_seconds_it_hears(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from tiny import tiny_folder, tone
 
 from routerlab.audio import make_clip
 from routerlab.errors import UserError
+from routerlab.hub import snapshot
 from routerlab.lalm.chat import AUDIO
 from routerlab.lalm.checkpoint import fingerprint, locate
 from routerlab.lalm.model import LALM, expand_cache
@@ -196,9 +200,35 @@ def test_bfloat16_loads(folder: str) -> None:
         assert torch.isfinite(scores(lalm, tone())).all()
 
 
+def test_a_commit_that_is_here_whole_is_not_asked_for(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine without network, where the hub's client would try for minutes."""
+    commit = "5" * 40
+    home = tmp_path / "models--lab--tiny" / "snapshots" / commit
+    shutil.copytree(folder, home)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    real, asked = huggingface_hub.snapshot_download, []
+
+    def noted(*names: Any, **how: Any) -> Any:
+        asked.append(not how.get("local_files_only", False))
+        return real(*names, **how | {"local_files_only": True})
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", noted)
+    assert locate("lab/tiny", commit) == home
+    assert asked == [False]
+    assert locate("lab/tiny", commit) == home
+    assert asked == [False], "once a process"
+    (home / "model.safetensors").unlink()  # a download that was broken off
+    snapshot.cache_clear()
+    with pytest.raises(UserError, match=r"has no \*\.safetensors"):
+        locate("lab/tiny", commit)
+    assert asked == [False, False, True]
+
+
 def test_a_name_the_hub_does_not_give_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="'nobody/nothing' is neither a folder nor to be had"):
+    with pytest.raises(UserError, match="'nobody/nothing' is no folder here and cannot be had"):
         LALM.load("nobody/nothing")
 
 

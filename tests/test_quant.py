@@ -6,7 +6,9 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers.quantizers.quantizers_utils import should_convert_module
 
+from routerlab.bench.sizes import SIZES
 from routerlab.errors import UserError
 from routerlab.lalm.model import LALM
 from routerlab.lalm.quant import KEPT_WIDE, four_bit, missing
@@ -35,6 +37,16 @@ def test_a_processor_is_refused_by_router_and_loader_alike() -> None:
 def test_the_extra_that_is_missing_is_named() -> None:
     (line,) = [line for line in missing("4bit", CPU) if "bitsandbytes" in line]
     assert line.endswith('Run: pip install "routerlab[quant]"')
+
+
+@pytest.mark.parametrize("size", ["7b", "qwen2audio"])
+def test_only_the_text_model_s_linear_parts_would_be_narrowed(size: str) -> None:
+    """By transformers' own rule, on the names of the published models."""
+    model = SIZES[size].build(torch.device("meta"), torch.bfloat16)
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
+    narrowed = {name for name in linear if should_convert_module(name, list(KEPT_WIDE))}
+    assert narrowed == {name for name in linear if ".language_model." in name}
+    assert len(linear) - len(narrowed) > 190
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="four bits need a CUDA device")

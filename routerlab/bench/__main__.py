@@ -134,6 +134,12 @@ def _show(grid: Grid) -> None:
     print(flush=True)
 
 
+def _count(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r}; allowed: 1 or more")
+    return int(word)
+
+
 def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m routerlab.bench",
@@ -151,14 +157,14 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--part", choices=["all", "survey", "router"], default="all", help="measured"
     )
-    parser.add_argument("--questions", type=int, default=16)
+    parser.add_argument("--questions", type=_count, default=16)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
     parser.add_argument("--tools", type=int, default=len(TEXTS), choices=range(1, len(TEXTS) + 1))
-    parser.add_argument("--batch-size", type=int, default=8, help="questions a survey's batch")
-    parser.add_argument("--router-batch", type=int, default=8, help="questions a router's step")
-    parser.add_argument("--new-tokens", type=int, default=16, help="most that generate writes")
+    parser.add_argument("--batch-size", type=_count, default=8, help="questions a survey's batch")
+    parser.add_argument("--router-batch", type=_count, default=8, help="questions a router's step")
+    parser.add_argument("--new-tokens", type=_count, default=16, help="most that generate writes")
     parser.add_argument("--repeats", type=int, default=2, help="the fastest counts")
-    parser.add_argument("--product", type=int, help="rows of the matrix product for the peak")
+    parser.add_argument("--product", type=_count, help="rows of the matrix product for the peak")
     return parser.parse_args(words)
 
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from routerlab.audio import header_problem
 from routerlab.data.formats.records import own_row, relative_to
 from routerlab.data.gathering import merged, split_by_sound, without
 from routerlab.data.readers import QuestionFile, read_file
@@ -33,7 +34,9 @@ def add_verb(verbs: Any) -> None:
         help="a test file: what it asks, or asks about, is left out",
     )
     gather.add_argument(
-        "--skip-missing", action="store_true", help="leave questions out whose sound is not there"
+        "--skip-missing",
+        action="store_true",
+        help="leave questions out whose sound is not there or is none",
     )
     gather.set_defaults(do=_gather)
 
@@ -44,7 +47,8 @@ def _gather(args: argparse.Namespace) -> int:
     files = _read([*args.files, *args.without], need_audio=not args.skip_missing)
     sets, tests = files[: len(args.files)], files[len(args.files) :]
     asked = merged([(file.form.name, file.questions) for file in sets])
-    questions = [q for q in asked if Path(q.audio).is_file()]
+    heard = {audio: not header_problem(audio) for audio in {q.audio for q in asked}}
+    questions = [q for q in asked if heard[q.audio]]
     judged = {str(file.path): file.questions for file in tests}
     kept, dropped = without(questions, judged)
     train, val = split_by_sound(kept, args.val, args.seed)
@@ -59,7 +63,7 @@ def _gather(args: argparse.Namespace) -> int:
             write_lines(folder / f"{name}.jsonl", [_row(q, folder) for q in part])
             print(f"{folder / name}.jsonl: {len(part)} questions")
     if missing := len(asked) - len(questions):
-        print(f"left out: {missing} questions whose sound is not there")
+        print(f"left out: {missing} questions whose sound is not there or is none")
     if tests:
         print(f"left out: {dropped} questions that a test asks, or asks about")
     return 0
@@ -75,6 +79,6 @@ def _read(paths: list[str], *, need_audio: bool) -> list[QuestionFile]:
     problems = Problems()
     for path in paths:
         with problems.gathered():
-            files.append(read_file(path, need_audio=need_audio))
+            files.append(read_file(path, need_audio=need_audio, open_audio=need_audio))
     problems.refuse()
     return files

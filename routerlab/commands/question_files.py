@@ -49,7 +49,7 @@ def _check(args: argparse.Namespace) -> int:
         if len(given) > 1:
             raise UserError(f"data check: --against needs one file, and {args.source} holds more.")
         given = {"train": next(iter(given.values())), "test": args.against}
-    files = _read_all(given, args)
+    files = _read_all(given, args, open_audio=not args.no_audio)
     found = overlap_problems({split: file.questions for split, file in files.items()})
     if found:
         raise ProblemList(found)
@@ -90,19 +90,27 @@ def _files(source: str) -> dict[str, Path]:
     return find_splits(source)
 
 
-def _read_all(given: Mapping[str, Any], args: argparse.Namespace) -> dict[str, QuestionFile]:
+def _read_all(
+    given: Mapping[str, Any], args: argparse.Namespace, *, open_audio: bool = False
+) -> dict[str, QuestionFile]:
     """Every file, or the problems of all of them."""
     files: dict[str, QuestionFile] = {}
     problems = Problems()
     for split, path in given.items():
         with problems.gathered():
-            files[split] = _read(path, args)
+            files[split] = _read(path, args, open_audio=open_audio)
     problems.refuse()
     return files
 
 
-def _read(path: str | Path, args: argparse.Namespace) -> QuestionFile:
-    return read_file(path, args.form, audio_root=args.audio_root, need_audio=not args.no_audio)
+def _read(path: str | Path, args: argparse.Namespace, *, open_audio: bool = False) -> QuestionFile:
+    return read_file(
+        path,
+        args.form,
+        audio_root=args.audio_root,
+        need_audio=not args.no_audio,
+        open_audio=open_audio,
+    )
 
 
 def _summary(file: QuestionFile) -> str:

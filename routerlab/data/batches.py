@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from routerlab.audio import SAMPLE_RATE, load_clip
+from routerlab.errors import AudioError
 from routerlab.types import Clip, OutcomeTable, Question, QuestionBatch
 
 
@@ -38,7 +39,10 @@ class Clips:
         if path in self._kept:
             self._kept.move_to_end(path)
             return self._kept[path]
-        clip = load_clip(path, **self.settings)
+        try:
+            clip = load_clip(path, **self.settings)
+        except AudioError as error:
+            raise AudioError(f"{error} `routerlab data check` lists every such file.") from error
         if clip.samples.nbytes <= self.keep_bytes:
             self._kept[path] = clip
             self._bytes += clip.samples.nbytes

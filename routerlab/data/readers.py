@@ -1,6 +1,6 @@
 """Question files in, `Question` records out; every problem of every row at once, with its line.
 
-Reads text only; no sound is opened here. Formats are told apart and read in `formats`: MMAU, MMAR,
+Reads text; of sounds at most the headers. Formats are told apart and read in `formats`: MMAU, MMAR,
 MMAU-Pro's multiple choice, MMSU, AVQA as R1-AQA writes it, and routerlab's own. Fields that give
 answers away have no place in a `Question`, so they cannot reach a prompt.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from routerlab.audio import header_problem
 from routerlab.data.formats.fields import RowReader
 from routerlab.data.formats.forms import Form, find_form
 from routerlab.data.formats.rows import Row, parse_rows
@@ -58,6 +59,7 @@ def read_file(
     *,
     audio_root: str | Path | None = None,
     need_audio: bool = True,
+    open_audio: bool = False,
 ) -> QuestionFile:
     """Read one question file whole.
 
@@ -65,6 +67,7 @@ def read_file(
         form: a key of `FORMS`, or "auto" to tell by the keys of the first row.
         audio_root: what relative sound paths are relative to; the file's own folder if None.
         need_audio: whether a missing sound file is a problem.
+        open_audio: whether one that is no sound, by its header, is a problem too.
 
     Raises:
         ProblemList: with every problem of the file, each with its line.
@@ -78,7 +81,8 @@ def read_file(
         found = find_form(form, file, rows[0][1])
     except UserError as error:
         raise ProblemList([*broken, str(error)]) from None
-    reader = RowReader(file, found, rows, Path(audio_root or file.parent), need_audio)
+    problem = header_problem if open_audio else _missing if need_audio else _nothing
+    reader = RowReader(file, found, rows, Path(audio_root or file.parent), problem)
     questions = reader.questions()
     if broken or reader.problems:
         raise ProblemList(sorted([*broken, *reader.problems], key=lambda it: _line(it, file)))
@@ -87,6 +91,14 @@ def read_file(
     return QuestionFile(
         file, found, tuple(questions), tuple(row for _, row in rows), dict(reader.left_out)
     )
+
+
+def _missing(sound: Path) -> str:
+    return "" if sound.is_file() else f"no such sound file: {sound}"
+
+
+def _nothing(sound: Path) -> str:
+    return ""
 
 
 def _line(problem: str, file: Path) -> int:

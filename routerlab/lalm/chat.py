@@ -157,7 +157,9 @@ def _without_added_tokens(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
             "tokenizer.json. Convert it with transformers' convert_slow_tokenizer."
         )
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
-    return Tokenizer.from_str(json.dumps({**parts, "added_tokens": [], "post_processor": None}))
+    # A tokenizer that was trained with keeps that run's truncation and padding in its file.
+    gone = dict.fromkeys(("post_processor", "truncation", "padding"))
+    return Tokenizer.from_str(json.dumps({**parts, **gone, "added_tokens": []}))
 
 
 def _special(tokenizer: PreTrainedTokenizerFast) -> Special:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from routerlab.errors import UserError
+from routerlab.hub import missing_shards, snapshot
 
 EMBEDDED = "embedded"
 """The name of the model that ships with the package and that everything uses by default."""
@@ -35,7 +36,7 @@ _RELEVANT = (
     "chat_template.jinja",
     "chat_template.json",
 )
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 
 
 def locate(path: str, revision: str | None = None) -> Path:
@@ -49,12 +50,27 @@ def locate(path: str, revision: str | None = None) -> Path:
             f"lalm: no folder {path!r}. Allowed: {', '.join(SHIPPED)}, a folder with config.json "
             "and safetensors, or a hub id 'owner/name'. Check the path."
         )
-    return _checked(_from_hub(path, revision), path)
+    try:
+        folder = snapshot(path, revision, _WANTED)
+    except UserError as error:
+        raise UserError(f"lalm: {error}") from error
+    return _checked(folder, path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json as it stands in the folder."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """config.json as it stands; UserError if it is damaged, or of weights narrowed already."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"lalm: {folder / 'config.json'} is no JSON ({error}).") from error
+    if not isinstance(config, dict):
+        raise UserError(f"lalm: {folder / 'config.json'} holds no object. Fetch it again.")
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        if "quantization_config" in part:
+            raise UserError(
+                f"lalm: {str(folder)!r} is quantized already. Allowed: whole weights; "
+                "quantize: 4bit narrows them as they are loaded."
+            )
     return config
 
 
@@ -99,21 +115,9 @@ def _checked(folder: Path, given: str) -> Path:
             f"lalm: {given!r} has no *.safetensors (found {', '.join(found)}). Allowed: "
             "safetensors only. Save the model again with save_pretrained."
         )
-    return folder
-
-
-def _from_hub(path: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    refused = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)
-    try:
-        return Path(snapshot_download(path, revision=revision, allow_patterns=_WANTED))
-    except refused as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        at = f" at revision {revision!r}" if revision else ""
+    if lost := missing_shards(folder):
         raise UserError(
-            f"lalm: {path!r}{at} is neither a folder nor to be had from the hub ({reason}). "
-            f"Allowed: {', '.join(SHIPPED)}, a folder, a hub id 'owner/name'. "
-            "Check the name and the network."
-        ) from error
+            f"lalm: {given!r} lacks {', '.join(lost[:2])}{', ...' if lost[2:] else ''}, which its "
+            "index names. Fetch the rest of it."
+        )
+    return folder

@@ -39,6 +39,7 @@ def decode_batch(
     with torch.no_grad():
         for done in run_rows(lalm, prefixes, rows, steps=max_new_tokens, buckets=buckets):
             found |= zip(done.index, _continue(lalm, done, max_new_tokens), strict=True)
+            del done  # its keys and values, before the next pass makes others
     ordered = iter(found[i] for i in range(len(rows)))
     return [[next(ordered) for _ in item.suffixes] for item in items]
 

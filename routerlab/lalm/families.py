@@ -151,15 +151,26 @@ def family_of(config: Mapping[str, Any], given: str) -> Family:
 
 
 def _read(kind: Any, folder: Path, dtype: torch.dtype, **how: Any) -> Any:
-    """`from_pretrained` without network, code or pickles; sliding-window attention is refused."""
-    model = kind.from_pretrained(
+    """`from_pretrained` without network, code or pickles; nothing may be missing or made up.
+
+    Raises:
+        UserError: weights that the checkpoint has not, or sliding-window attention.
+    """
+    model, told = kind.from_pretrained(
         folder,
         dtype=dtype,
         attn_implementation="sdpa",
         use_safetensors=True,
         local_files_only=True,
+        output_loading_info=True,
         **how,
     )
+    # Vision is let go, so a checkpoint may come without it.
+    if lost := sorted(key for key in told["missing_keys"] if ".visual." not in key):
+        raise UserError(
+            f"lalm: {str(folder)!r} lacks {len(lost)} weights ({lost[0]}, ...), which would be "
+            "random. Give a whole checkpoint, under its family's own names and not quantized."
+        )
     layers = set(model.config.get_text_config().layer_types or ())
     if not layers <= {"full_attention"}:
         raise UserError(

@@ -109,13 +109,14 @@ class LALM:
         family = family_of(read_config(folder), path)
         width: torch.dtype = getattr(torch, dtype)
         how = {} if quantize == "none" else four_bit(place, width)
-        with _quiet(folder):
+        with _told_in_a_line(path), _quiet(folder):
+            # The small files first: what is wrong with them need not wait for the weights.
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
             model = family.load(folder, width, **how)
         # Weights in four bits are made on the GPU and stay there.
         model = model if how else model.to(device=place)
         model.requires_grad_(False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
         return cls(model, tokenizer, extractor, family, folder, max_seconds, max_tokens, quantize)
 
     def lent(self, max_seconds: float | None = None, max_tokens: int | None = None) -> LALM:
@@ -214,7 +215,7 @@ class LALM:
             [np.concatenate([sound, margin]) for sound in sounds],
             sampling_rate=self._extractor.sampling_rate,
             padding="max_length" if self._family.whole_window else "longest",
-            truncation=False,
+            truncation=True,  # to the front end's window, margin and all
             return_tensors="pt",
             device="cpu" if self.device.type == "cpu" else str(self.device),
         ).input_features
@@ -287,6 +288,19 @@ class LALM:
         self.counted.head_positions += out[..., 0].numel()
         return out if only is None else out[..., only]
 
+    def logit_of(self, hidden: Tensor, tokens: Tensor, logits: Tensor) -> Tensor:
+        """One token's logit at each position, float32 [n]; in a narrow model not rounded.
+
+        Args:
+            hidden: [n, D].
+            tokens: int64 [n].
+            logits: what `logits` gave for these positions, [n, vocabulary].
+        """
+        if self.dtype == torch.float32:
+            return logits.gather(-1, tokens[:, None]).squeeze(-1)
+        weight: Tensor = self._family.head(self.base).weight
+        return (hidden.float() * weight[tokens].float()).sum(-1)
+
     def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids [B, L] padded on the left, and the mask [B, L] of real tokens (int64)."""
         longest = max(len(row) for row in rows)
@@ -341,11 +355,30 @@ def _repeated(states: Tensor, rows: Sequence[int]) -> Tensor:
 
 
 @contextmanager
+def _told_in_a_line(path: str) -> Iterator[None]:
+    """What transformers says of files that are damaged, incomplete or of another make."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except (OSError, ImportError, ValueError, RuntimeError, SafetensorError) as error:
+        said = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"lalm: {path!r} cannot be loaded ({said}). Fetch it again, or save it again with "
+            "save_pretrained."
+        ) from error
+
+
+@contextmanager
 def _quiet(folder: Path) -> Iterator[None]:
-    """Without transformers' loading bar where loading takes no time."""
+    """Without transformers' reports, and its loading bar where loading takes no time."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
     small = sum(file.stat().st_size for file in folder.glob("*.safetensors")) < _WORTH_A_BAR
     shown = logging.is_progress_bar_enabled()
     if small:
@@ -353,5 +386,6 @@ def _quiet(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if small and shown:
             logging.enable_progress_bar()

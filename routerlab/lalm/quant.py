@@ -15,8 +15,9 @@ from routerlab.errors import UserError
 
 Quantize: TypeAlias = Literal["none", "4bit"]
 
-KEPT_WIDE = ("audio_tower", "visual", "multi_modal_projector", "lm_head")
-"""Parts of a model that are never narrowed."""
+KEPT_WIDE = (".*audio_tower", ".*visual", ".*multi_modal_projector", ".*lm_head")
+"""Parts of a model that are never narrowed; patterns that transformers matches from the start of a
+name."""
 
 
 def four_bit(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

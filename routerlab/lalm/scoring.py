@@ -81,6 +81,7 @@ def score_batch(
     for done in run_rows(lalm, prefixes, [each.row for each in asked], buckets=buckets):
         chosen = [asked[i] for i in done.index]
         scores |= zip(done.index, _log_probs(lalm, done.hidden, chosen), strict=True)
+        del done  # its keys and values, before the next pass makes others
     of_item: list[list[Tensor]] = [[] for _ in items]
     for i, each in enumerate(asked):
         of_item[each.row.owner].append(scores[i])
@@ -144,11 +145,12 @@ def _log_probs(lalm: LALM, hidden: Tensor, asked: Sequence[_Asked]) -> list[Tens
     scores = hidden.new_empty(len(targets), dtype=torch.float32)
     step = max(1, _LOGITS_AT_ONCE // lalm.vocabulary)
     for begin in range(0, len(places), step):
-        logits = lalm.logits(states[begin : begin + step])
-        here = ((at >= begin) & (at < begin + step)).nonzero().flatten()
-        index, target = at[here] - begin, targets[here]
-        found = logits[index, target] - logits.logsumexp(dim=-1)[index]
-        scores = scores.index_copy(0, here.to(scores.device), found)
+        some = states[begin : begin + step]
+        logits = lalm.logits(some)
+        here = ((at >= begin) & (at < begin + step)).nonzero().flatten().to(some.device)
+        index, target = at.to(some.device)[here] - begin, targets.to(some.device)[here]
+        found = lalm.logit_of(some[index], target, logits[index])
+        scores = scores.index_copy(0, here, found - logits.logsumexp(dim=-1)[index])
     return list(torch.split(scores, [len(each.targets) for each in asked]))
 
 

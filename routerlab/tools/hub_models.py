@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from routerlab import __version__
 from routerlab.errors import ToolError, UserError
+from routerlab.hub import snapshot
 from routerlab.tools.base import Tool
 from routerlab.tools.signal import AUDIBLE_DB, level_curve, warm_clip
 from routerlab.tools.wheels import wheel_mark
@@ -37,9 +38,9 @@ RATE = 16_000
 DTYPES = ("float32", "float16", "bfloat16")
 DEVICES = re.compile(r"cpu|mps|cuda(:\d+)?")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_WANTED = ["*.json", "*.txt", "*.safetensors"]
+_WANTED = ("*.json", "*.txt", "*.safetensors")
 # Copies of the weights in other number formats, and other frameworks' folders, stay where they are.
-_UNWANTED = ["*/*", "*.fp32*", "*.fp16*", "*.non_ema*"]
+_UNWANTED = ("*/*", "*.fp32*", "*.fp16*", "*.non_ema*")
 # Used in training only, so checkpoints may lack it.
 _UNUSED = re.compile(r"masked_spec_embed$")
 
@@ -265,28 +266,11 @@ def _located(name: str, revision: str) -> Path:
             f"tools: there is no model {name!r}. Allowed: a folder with config.json and "
             "safetensors, or a hub id 'owner/name'. Check the path."
         )
-    return _checked(_fetched(name, revision), name)
-
-
-def _fetched(name: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=_WANTED,
-                ignore_patterns=_UNWANTED,
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as err:
-        at = f" at revision {revision!r}" if revision else ""
-        raise UserError(
-            f"tools: the model {name!r}{at} is no folder here and cannot be had from the hub "
-            f"({_first_line(err)}). Check the id, the revision and the network."
-        ) from err
+        folder = snapshot(name, revision or None, _WANTED, _UNWANTED)
+    except UserError as error:
+        raise UserError(f"tools: {error}") from error
+    return _checked(folder, name)
 
 
 def _checked(folder: Path, given: str) -> Path:

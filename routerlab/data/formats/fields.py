@@ -1,6 +1,6 @@
 """One row of a question file as a `Question`, or a note of everything that is wrong with it.
 
-Reads values only: no sound is opened, and whether a file of sound is there is asked of the disk.
+Reads values only; what may be wrong with a file of sound is asked of a function.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class RowReader:
 
     Args:
         audio_root: what relative sound paths are relative to.
-        need_audio: whether a missing sound file is a problem.
+        audio_problem: what is wrong with a sound file, "" if nothing; asked once a file.
 
     Attributes:
         problems: one line each, with file and line.
@@ -31,17 +31,22 @@ class RowReader:
     """
 
     def __init__(
-        self, file: Path, form: Form, rows: Sequence[Row], audio_root: Path, need_audio: bool
+        self,
+        file: Path,
+        form: Form,
+        rows: Sequence[Row],
+        audio_root: Path,
+        audio_problem: Callable[[Path], str],
     ) -> None:
         self.file = file
         self.form = form
         self.rows = rows
         self.audio_root = audio_root
-        self.need_audio = need_audio
+        self.audio_problem = audio_problem
         self.problems: list[str] = []
         self.left_out: Counter[str] = Counter()
         self._lines: dict[str, int] = {}
-        self._sounds: dict[Path, bool] = {}
+        self._sounds: dict[Path, str] = {}
         self._id_from_audio = form.id_from_audio and not any(
             isinstance(row, dict) and "id" in row for _, row in rows
         )
@@ -127,14 +132,11 @@ class RowReader:
         if not name:
             return ""
         path = self.audio_root / name
-        if self.need_audio and not self._is_there(path):
-            self._note(line, f"no such sound file: {path}")
-        return str(path)
-
-    def _is_there(self, path: Path) -> bool:
         if path not in self._sounds:
-            self._sounds[path] = path.is_file()
-        return self._sounds[path]
+            self._sounds[path] = self.audio_problem(path)
+        if self._sounds[path]:
+            self._note(line, self._sounds[path])
+        return str(path)
 
     def _choices(self, line: int, row: Mapping[str, Any]) -> tuple[str, ...]:
         keys = self.form.choices
