@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 
 class Progress(ProgressBar):
@@ -44,14 +45,17 @@ class Progress(ProgressBar):
         """Open the bar."""
         self._started = self._spoken = time.monotonic()
         if self._shown and self.console.is_terminal:
+            # On a narrow terminal the figures give way, never the place and the time.
+            narrow = Column(ratio=1, no_wrap=True, overflow="ellipsis")
             self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(16),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[figures]}", table_column=narrow),
                 console=self.console,
                 transient=True,
+                expand=True,
             )
             self._task = self._bar.add_task("training", total=_steps(pl_module), figures="")
             self._bar.start()

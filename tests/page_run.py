@@ -120,7 +120,7 @@ def _beside(folder: Path, spice: str) -> None:
         {"name": name, "measures": f"the {name}{spice}", "unit": "Hz", "stops_at": f"noise{spice}"}
         for name in ACTIONS
     ]
-    write_json(folder / "adapter/router.json", {"cards": cards})
+    write_json(folder / "adapters/last/router.json", {"cards": cards})
     write_json(folder / results.MANIFEST, {"routerlab": "0", "tools": {"pitch": "1" + spice}})
     write_json(folder / "run.json", {"recipe": "drawn" + spice, "status": "finished"})
     (folder / "recipe.yaml").write_text(f"seed_everything: 0  # {spice}\n", encoding="utf-8")

@@ -273,9 +273,17 @@ def test_frozen_layers_see_new_cards(folder: str, cards: str) -> None:
 
 
 def test_layers_that_cannot_be_frozen_are_refused(folder: str) -> None:
-    for settings in ({"lora_layers": 3}, {"lora_layers": 1, "train_embeddings": True}):
-        with pytest.raises(UserError, match="Allowed: 1 to 2"):
-            toy.router(folder, **settings).configure(toy.CARDS)
+    with pytest.raises(UserError, match=r"lora_layers 3\. .* has 2\."):
+        toy.router(folder, lora_layers=3).configure(toy.CARDS)
+    for settings in ({"lora_layers": 0}, {"lora_layers": 1, "train_embeddings": True}):
+        (line,) = toy.router(folder, **settings).problems()
+        assert line.startswith("router: lora_layers")
+
+
+def test_an_adapter_of_no_rank_or_scale_is_refused() -> None:
+    for settings in ({"lora_r": 0}, {"lora_alpha": 0}):
+        (line,) = RouterPolicy(device="cpu", **settings).problems()
+        assert line.endswith("Each must be 1 or more.")
 
 
 def test_a_layer_with_a_part_that_would_be_left_out_is_refused(policy: RouterPolicy) -> None:

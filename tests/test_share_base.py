@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import learner_toy as toy
 import pytest
@@ -10,6 +11,7 @@ import torch
 from lalm_families import OMNI, family_folder
 from tiny import tone
 
+from routerlab.commands.checks import object_problems
 from routerlab.errors import UserError
 from routerlab.policy.adapter import trainable
 from routerlab.policy.router import RouterPolicy
@@ -83,3 +85,20 @@ def test_a_model_that_is_loaded_already_is_taken_as_it_is(
     want.configure(toy.CARDS)
     batch = toy.batch(toy.table(2), range(2))
     torch.testing.assert_close(again(batch), want(batch))
+
+
+def test_a_recipe_that_contradicts_itself_is_refused_before_a_survey() -> None:
+    router = SimpleNamespace(
+        automatic_optimization=False,
+        policy=SimpleNamespace(settings={"lalm": "a", "dtype": "bfloat16", "quantize": "none"}),
+    )
+    held = SimpleNamespace(name="a", dtype="float32", quantize="none", share_base=True)
+    data = SimpleNamespace(reasoner=held, batch_size=8)
+    assert object_problems(router, data, {"devices": "9", "accumulate_grad_batches": 1}) == [
+        "data.batch_size: 8 for trainer.devices: 9. A batch is that of all devices, each of which "
+        "needs a question of it: give at least as many.",
+        "data.reasoner.share_base: dtype is 'float32' there, 'bfloat16' in the router. Give both "
+        "the same, or share_base: false.",
+    ]
+    held.share_base = False
+    assert object_problems(router, data, {"devices": "8", "accumulate_grad_batches": 1}) == []

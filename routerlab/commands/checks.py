@@ -50,7 +50,31 @@ def object_problems(model: Any, datamodule: Any, trainer: Mapping[str, Any]) -> 
     ]
     if model.automatic_optimization:
         return problems
-    return problems + _by_hand(model, trainer)
+    return problems + _by_hand(model, trainer) + _together(model, datamodule, trainer)
+
+
+def _together(model: Any, datamodule: Any, trainer: Mapping[str, Any]) -> list[str]:
+    """Settings of two parts that do not go together."""
+    found = []
+    devices = str(trainer.get("devices"))
+    batch = getattr(datamodule, "batch_size", None)
+    if batch and devices.isdigit() and int(devices) > batch:
+        found.append(
+            f"data.batch_size: {batch} for trainer.devices: {devices}. A batch is that of all "
+            "devices, each of which needs a question of it: give at least as many."
+        )
+    settings = getattr(getattr(model, "policy", None), "settings", {})
+    reasoner: Any = getattr(datamodule, "reasoner", None) if settings else None
+    if getattr(reasoner, "share_base", False):
+        keys = ("lalm", "dtype", "quantize")
+        ours = (reasoner.name, reasoner.dtype, reasoner.quantize)
+        found += [
+            f"data.reasoner.share_base: {key} is {own!r} there, {settings[key]!r} in the router. "
+            "Give both the same, or share_base: false."
+            for key, own in zip(keys, ours, strict=True)
+            if own != settings[key]
+        ]
+    return found
 
 
 def _by_hand(model: Any, trainer: Mapping[str, Any]) -> list[str]:

@@ -100,6 +100,14 @@ class RouterPolicy(nn.Module):
         found = []
         if rank < 1 or alpha < 1:
             found = [f"router: lora_r {rank}, lora_alpha {alpha}. Each must be 1 or more."]
+        layers = self.settings["lora_layers"]
+        if layers is not None and layers < 1:
+            found.append(f"router: lora_layers {layers}. Allowed: 1 or more, or null for all.")
+        if layers is not None and self.settings["train_embeddings"]:
+            found.append(
+                "router: lora_layers and train_embeddings, which change what every layer sees. "
+                "Leave one of them out."
+            )
         try:
             place = present(resolve(self.settings["device"]))
         except UserError as error:
@@ -307,11 +315,8 @@ class RouterPolicy(nn.Module):
         wanted, has = self.settings["lora_layers"], len(self.decoder.layers)
         if wanted is None:
             return 0
-        if not 0 < wanted <= has or self.settings["train_embeddings"]:
-            raise UserError(
-                f"router: lora_layers {wanted}. Allowed: 1 to {has}, and not together with "
-                "train_embeddings, which change what every layer sees. Leave one of them out."
-            )
+        if not 0 < wanted <= has:
+            raise UserError(f"router: lora_layers {wanted}. {self.settings['lalm']!r} has {has}.")
         return has - int(wanted)
 
     @property

@@ -16,7 +16,7 @@ from routerlab.errors import UserError
 from routerlab.report.results import MANIFEST, METRICS, PREDICTIONS, RESULTS, SCORES, SURVEY
 
 RECIPE, STATE = "recipe.yaml", "run.json"
-_CARDS = ("adapter", "adapters/best", "adapters/last")
+_CARDS = ("adapters/last", "adapters/best")
 
 Row = Mapping[str, Any]
 
