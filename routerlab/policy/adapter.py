@@ -98,7 +98,7 @@ def inject_lora(
     model: nn.Module,
     *,
     rank: int,
-    alpha: int,
+    alpha: float,
     layers: range,
     train_embeddings: bool,
     name: str,
@@ -115,7 +115,7 @@ def inject_lora(
         tied = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": _is_tied(model)}
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=int(alpha),
         target_modules=targets(layers),
         **tied,
     )

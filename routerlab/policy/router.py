@@ -67,7 +67,7 @@ class RouterPolicy(nn.Module):
         *,
         revision: str | None = None,
         lora_r: int = 16,
-        lora_alpha: int = 32,
+        lora_alpha: float = 32,
         lora_layers: int | None = None,
         train_embeddings: bool = False,
         cards: Literal["first", "apart"] = "first",
@@ -98,8 +98,8 @@ class RouterPolicy(nn.Module):
         """What its settings need and this machine has not, one line each."""
         rank, alpha = self.settings["lora_r"], self.settings["lora_alpha"]
         found = []
-        if rank < 1 or alpha < 1:
-            found = [f"router: lora_r {rank}, lora_alpha {alpha}. Each must be 1 or more."]
+        if rank < 1 or alpha < 1 or alpha != int(alpha):
+            found = [f"router: lora_r {rank}, lora_alpha {alpha:g}. Allowed: whole numbers from 1."]
         layers = self.settings["lora_layers"]
         if layers is not None and layers < 1:
             found.append(f"router: lora_layers {layers}. Allowed: 1 or more, or null for all.")
