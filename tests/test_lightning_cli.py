@@ -229,6 +229,12 @@ MISTAKES = [
     ("model.lrr=1", "model.lrr: no such setting of cli_toys.Line. Did you mean 'model.lr'?"),
     ("model.lr=fast", "model.lr: 'fast' given; allowed: float."),
     ("model.shape.slop=1", "Did you mean 'model.shape.slope'? Allowed: kind, slope."),
+    (
+        "model.shap.slope=1",
+        "model.shap: no such setting of cli_toys.Line. Did you mean 'model.shape'",
+    ),
+    ("model.shape.slop.e=1", "model.shape.slop: no such setting of cli_toys.Shape. Did you mean"),
+    ("data.tols.x.y=1", "Did you mean 'data.tools'? Allowed: count, folder, seed, tools."),
     ("model.shape.kind=dot", "model.shape.kind: 'dot' given; allowed: 'line', 'curve'."),
     ("model.shape=Shap", "model.shape: 'Shap' given; allowed: the dotted class path of a Shape"),
     ("model.shape.slope=99", "slope: 99 given; at most 90 is drawn."),
