@@ -21,6 +21,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
@@ -174,6 +175,7 @@ class RouterCLI(LightningCLI):
             self.datamodule.trusted = self.plan.trusted
         settings = self.recipe["trainer"]
         self.problems += object_problems(self.model, self.datamodule, settings)
+        self.problems += _no_gpu(settings["accelerator"])
         if self.problems:
             raise ProblemList(self.problems)
         if self.subcommand is None:
@@ -310,6 +312,16 @@ def _refusal(error: Exception) -> str:
     if not isinstance(innermost, ValueError):
         raise error
     return " ".join(str(innermost).split())
+
+
+def _no_gpu(accelerator: Any) -> list[str]:
+    """What Lightning says of a GPU that is not there names neither the key nor a way out."""
+    if accelerator != "gpu" or CUDAAccelerator.is_available() or MPSAccelerator.is_available():
+        return []
+    return [
+        "trainer.accelerator: 'gpu' given, but torch finds none here. Allowed: auto, cpu. "
+        "Leave it out, or see with routerlab doctor what this machine offers."
+    ]
 
 
 def _is_router(model: LightningModule) -> bool:

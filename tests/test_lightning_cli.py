@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from routerlab.cli import main
 from routerlab.commands.runs import Run
 
+GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
 MODULES = '''
 from __future__ import annotations
 
@@ -199,8 +201,6 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(cli) -> None:
 
 
 def weights(folder: str) -> float:
-    import torch
-
     path = Run(Path(folder)).checkpoint()
     return torch.load(path, weights_only=True)["state_dict"]["weight"].item()
 
@@ -261,6 +261,15 @@ def test_a_mistake_is_one_line(cli, word: str, said: str) -> None:
     assert len(err.strip().splitlines()) == 1
     assert out == ""
     assert not Path("runs").exists() or not list(Path("runs").glob("*/*"))
+
+
+@pytest.mark.skipif(GPU, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_with_what_is_allowed(cli) -> None:
+    code, _, err = cli("fit", "line.yaml", "trainer.accelerator=gpu")
+    assert code == 2
+    assert err.startswith("trainer.accelerator: 'gpu' given, but torch finds none here. Allowed: ")
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("runs").exists()
 
 
 def test_missing_parts_are_named(cli) -> None:
