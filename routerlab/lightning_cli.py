@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -196,6 +197,7 @@ class RouterCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Survey, train and test a router; plainly fit any other module."""
+        self._say_where_from()
         with self._marked():
             self._do("fit", kwargs)
 
@@ -228,6 +230,17 @@ class RouterCLI(LightningCLI):
             getattr(experiment, command)(trainer=self.trainer, **kwargs)
         else:
             getattr(self.trainer, command)(**kwargs, weights_only=True)
+
+    def _say_where_from(self) -> None:
+        """Which run `last` has taken up, and whether anything of it is there to go on from."""
+        if self.plan.run is None or _rank() > 0:
+            return
+        folder, checkpoint = self.plan.run.folder, self.plan.checkpoint
+        if checkpoint:
+            kept = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+            print(f"going on with {folder} from step {kept['global_step']}", flush=True)
+        else:
+            print(f"{folder} has no checkpoint yet: begins anew", flush=True)
 
     @contextmanager
     def _marked(self) -> Iterator[None]:

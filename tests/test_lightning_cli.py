@@ -182,8 +182,9 @@ def test_resume_goes_on_in_the_same_folder(cli) -> None:
         cli("fit", "line.yaml", "model.stop_at=3")
     assert state("runs/line/001")["status"] == "stopped"
     assert Run(Path("runs/line/001")).checkpoint() is not None
-    code, _, err = cli("fit", "line.yaml", "--ckpt_path", "last")
+    code, out, err = cli("fit", "line.yaml", "--ckpt_path", "last")
     assert code == 0, err
+    assert out.splitlines()[0] == "going on with runs/line/001 from step 2"
     assert state("runs/line/001")["status"] == "finished"
     assert [p.name for p in Path("runs/line").iterdir()] == ["001"]
     whole, _, _ = cli("fit", "line.yaml")
@@ -196,7 +197,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(cli) -> None:
     with pytest.raises(RuntimeError):
         cli("fit", "line.yaml", "model.stop_at=0")
     assert Run(Path("runs/line/001")).checkpoint() is None
-    assert cli("fit", "line.yaml", "--ckpt_path=last")[0] == 0
+    code, out, _ = cli("fit", "line.yaml", "--ckpt_path=last")
+    assert code == 0
+    assert out.splitlines()[0] == "runs/line/001 has no checkpoint yet: begins anew"
     assert state("runs/line/001")["status"] == "finished"
 
 

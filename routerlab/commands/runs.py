@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,35 +119,30 @@ def newest_trained(recipe: str | None = None, root: Path = ROOT) -> Run:
     Raises:
         UserError: there is none.
     """
+    for run in reversed(all_runs(root, recipe)):
+        if run.checkpoint() is not None and run.recipe.is_file():
+            return run
     of = f" of {recipe}" if recipe else ""
-    return _newest(
-        lambda run: run.checkpoint() is not None and run.recipe.is_file(),
-        f"no run{of} with a checkpoint under {root}/. First: routerlab fit {recipe or 'RECIPE'}",
-        recipe,
-        root,
+    raise UserError(
+        f"no run{of} with a checkpoint under {root}/. First: routerlab fit {recipe or 'RECIPE'}."
     )
 
 
 def newest_unfinished(recipe: str, root: Path = ROOT) -> Run:
-    """The newest run of a recipe that can be gone on with.
+    """The newest run of a recipe that can be gone on with; one with a checkpoint before others.
+
+    So a fit that failed early does not stand in the way of one that had trained.
 
     Raises:
         UserError: every run has finished or is under way, or there is none.
     """
-    return _newest(
-        lambda run: run.unfinished,
-        f"ckpt_path: 'last' goes on in the newest unfinished run of {recipe}, and there is none "
-        f"under {root / recipe}/. Leave --ckpt_path out to start a new run",
-        recipe,
-        root,
-    )
-
-
-def _newest(fits: Callable[[Run], bool], otherwise: str, recipe: str | None, root: Path) -> Run:
-    run = next((run for run in reversed(all_runs(root, recipe)) if fits(run)), None)
-    if run is None:
-        raise UserError(f"{otherwise}.")
-    return run
+    unfinished = [run for run in reversed(all_runs(root, recipe)) if run.unfinished]
+    if not unfinished:
+        raise UserError(
+            f"ckpt_path: 'last' goes on in the newest unfinished run of {recipe}, and there is "
+            f"none under {root / recipe}/. Leave --ckpt_path out to start a new run."
+        )
+    return next((run for run in unfinished if run.checkpoint() is not None), unfinished[0])
 
 
 def _alive(state: dict[str, Any]) -> bool:
