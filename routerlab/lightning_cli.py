@@ -27,7 +27,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
-from routerlab.commands.checks import config_problems, object_problems
+from routerlab.commands.checks import changed_problems, config_problems, object_problems
 from routerlab.commands.explain import explain
 from routerlab.commands.plan import Plan
 from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run
@@ -177,6 +177,8 @@ class RouterCLI(LightningCLI):
         settings = self.recipe["trainer"]
         self.problems += object_problems(self.model, self.datamodule, settings)
         self.problems += _no_gpu(settings["accelerator"])
+        if going_on := self._gone_on_with(settings["default_root_dir"]):
+            self.problems += changed_problems(self.recipe, going_on)
         if self.problems:
             raise ProblemList(self.problems)
         if self.subcommand is None:
@@ -259,6 +261,15 @@ class RouterCLI(LightningCLI):
         text = parser.dump(config, skip_unset=False, format="yaml")
         plain: dict[str, Any] = yaml.safe_load(text)
         return plain
+
+    def _gone_on_with(self, given: str | None) -> Run | None:
+        """The run that a fit adds to: the one whose folder holds the checkpoint it begins from."""
+        joined = os.environ.get(RUN_FOLDER_VARIABLE) or given
+        run = self.plan.run or (Run(Path(joined)) if joined else None)
+        if self.subcommand != "fit" or not self.plan.checkpoint or run is None:
+            return None
+        inside = Path(self.plan.checkpoint).resolve().is_relative_to(run.folder.resolve())
+        return run if inside and run.recipe.is_file() else None
 
     def _run_folder(self, given: str | None) -> Run:
         inherited = os.environ.get(RUN_FOLDER_VARIABLE)
@@ -346,7 +357,10 @@ def _write_recipe(path: Path, config: dict[str, Any]) -> None:
     """The resolved recipe, without what belongs to this one call."""
     kept = {key: value for key, value in config.items() if key not in _CALL}
     kept["trainer"] = kept["trainer"] | {"default_root_dir": None}
-    path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    half = path.with_name(f"{path.name}.half")
+    half.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    # Other ranks may read the recipe of a run that is gone on with.
+    half.replace(path)
 
 
 def _rank() -> int:

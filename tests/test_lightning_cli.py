@@ -36,13 +36,13 @@ class Shape:
 class Line(LightningModule):
     """One weight; learns y = slope * x."""
 
-    def __init__(self, shape: Shape | None = None, lr: float = 0.1, stop_at: int = -1) -> None:
+    def __init__(self, shape: Shape | None = None, lr: float = 0.1) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.slope, self.lr, self.stop_at = (shape or Shape()).slope, lr, stop_at
+        self.slope, self.lr = (shape or Shape()).slope, lr
 
     def training_step(self, batch, index):
-        if self.global_step == self.stop_at:
+        if self.global_step == self.trainer.datamodule.stop_at:
             raise RuntimeError("the toy stops here")
         return ((self.weight * batch[0] - self.slope * batch[0]) ** 2).mean()
 
@@ -66,9 +66,15 @@ class ByHand(Line):
 
 class Points(LightningDataModule):
     def __init__(
-        self, count: int = 8, seed: int = 0, tools: list[dict] | None = None, folder: str = ""
+        self,
+        count: int = 8,
+        seed: int = 0,
+        tools: list[dict] | None = None,
+        folder: str = "",
+        stop_at: int = -1,
     ) -> None:
         super().__init__()
+        self.stop_at = stop_at
         self.count, self.folder, self.trusted = count, folder, ()
 
     def problems(self):
@@ -179,7 +185,7 @@ def test_resume_goes_on_in_the_same_folder(cli) -> None:
     assert code == 2
     assert "there is none" in err
     with pytest.raises(RuntimeError, match="the toy stops here"):
-        cli("fit", "line.yaml", "model.stop_at=3")
+        cli("fit", "line.yaml", "data.stop_at=3")
     assert state("runs/line/001")["status"] == "stopped"
     assert Run(Path("runs/line/001")).checkpoint() is not None
     code, out, err = cli("fit", "line.yaml", "--ckpt_path", "last")
@@ -193,9 +199,37 @@ def test_resume_goes_on_in_the_same_folder(cli) -> None:
     assert cli("fit", "line.yaml", "--ckpt_path", "last")[0] == 2
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_run_is_not_gone_on_with_by_other_settings(cli) -> None:
+    with pytest.raises(RuntimeError):
+        cli("fit", "line.yaml", "data.stop_at=3")
+    kept = Path("runs/line/001/recipe.yaml").read_text()
+    last = ("fit", "line.yaml", "--ckpt_path", "last")
+    code, _, err = cli(*last, "model.lr=0.01", "seed_everything=8")
+    assert code == 2
+    assert err == (
+        "seed_everything: 8 given, 7 in the run; model.init_args.lr: 0.01 given, 0.3 in the run "
+        "(runs/line/001). Give the run's own settings, or begin a new run without --ckpt_path.\n"
+    )
+    code, _, err = cli(*last, "model=cli_toys.ByHand")
+    assert code == 2
+    assert err.startswith("model.class_path: cli_toys.ByHand given, cli_toys.Line in the run (")
+    checkpoint = str(Run(Path("runs/line/001")).checkpoint())
+    named = ("fit", "line.yaml", "--ckpt_path", checkpoint)
+    code, _, err = cli(*named, "trainer.default_root_dir=runs/line/001", "model.lr=0.01")
+    assert code == 2
+    assert "model.init_args.lr" in err
+    assert Path("runs/line/001/recipe.yaml").read_text() == kept
+    assert state("runs/line/001")["status"] == "stopped"
+    assert cli(*last, "trainer.max_epochs=3", "data.tools=null")[0] == 0
+    assert state("runs/line/001")["status"] == "finished"
+    assert cli(*named, "model.lr=0.01")[0] == 0, "a run of its own"
+    assert state("runs/line/002")["status"] == "finished"
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_again(cli) -> None:
     with pytest.raises(RuntimeError):
-        cli("fit", "line.yaml", "model.stop_at=0")
+        cli("fit", "line.yaml", "data.stop_at=0")
     assert Run(Path("runs/line/001")).checkpoint() is None
     code, out, _ = cli("fit", "line.yaml", "--ckpt_path=last")
     assert code == 0
@@ -237,7 +271,7 @@ MISTAKES = [
         "model.shap: no such setting of cli_toys.Line. Did you mean 'model.shape'",
     ),
     ("model.shape.slop.e=1", "model.shape.slop: no such setting of cli_toys.Shape. Did you mean"),
-    ("data.tols.x.y=1", "Did you mean 'data.tools'? Allowed: count, folder, seed, tools."),
+    ("data.tols.x.y=1", "Did you mean 'data.tools'? Allowed: count, folder, seed, stop_at, tools."),
     ("model.shape.kind=dot", "model.shape.kind: 'dot' given; allowed: 'line', 'curve'."),
     ("model.shape=Shap", "model.shape: 'Shap' given; allowed: the dotted class path of a Shape"),
     ("model.shape.slope=99", "slope: 99 given; at most 90 is drawn."),
