@@ -197,6 +197,15 @@ class RouterCLI(LightningCLI):
             _write_recipe(self.run.recipe, self.recipe)
         return trainer
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Leave no numbered folder of a mistake that comes to light before anything is written."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (UserError, MisconfigurationException):
+            if self.plan.run is None and _rank() == 0:
+                self.run.discard()
+            raise
+
     def fit(self, **kwargs: Any) -> None:
         """Survey, train and test a router; plainly fit any other module."""
         self._say_where_from()

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from routerlab.cli import main
+from routerlab.commands.checks import config_problems
 from routerlab.commands.runs import Run
 
 GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -19,11 +20,14 @@ MODULES = '''
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, TensorDataset
+
+from routerlab.errors import UserError
 
 
 class Shape:
@@ -72,14 +76,21 @@ class Points(LightningDataModule):
         tools: list[dict] | None = None,
         folder: str = "",
         stop_at: int = -1,
+        refuses: str = "",
     ) -> None:
         super().__init__()
-        self.stop_at = stop_at
+        self.stop_at, self.refuses = stop_at, refuses
         self.count, self.folder, self.trusted = count, folder, ()
 
     def problems(self):
         found = [] if self.count > 0 else [f"count must be above 0, not {self.count}"]
         return found + ([] if not self.folder else [f"folder: there is no {self.folder}."])
+
+    def setup(self, stage):
+        if self.refuses == "after a file":
+            (Path(self.trainer.default_root_dir) / "survey.json").write_text("{}")
+        if self.refuses:
+            raise UserError("data: these points are refused.")
 
     def train_dataloader(self):
         return DataLoader(TensorDataset(torch.ones(self.count, 1)), batch_size=4)
@@ -271,7 +282,10 @@ MISTAKES = [
         "model.shap: no such setting of cli_toys.Line. Did you mean 'model.shape'",
     ),
     ("model.shape.slop.e=1", "model.shape.slop: no such setting of cli_toys.Shape. Did you mean"),
-    ("data.tols.x.y=1", "Did you mean 'data.tools'? Allowed: count, folder, seed, stop_at, tools."),
+    (
+        "data.tols.x.y=1",
+        "Did you mean 'data.tools'? Allowed: count, folder, refuses, seed, stop_at, tools.",
+    ),
     ("model.shape.kind=dot", "model.shape.kind: 'dot' given; allowed: 'line', 'curve'."),
     ("model.shape=Shap", "model.shape: 'Shap' given; allowed: the dotted class path of a Shape"),
     ("model.shape.slope=99", "slope: 99 given; at most 90 is drawn."),
@@ -387,6 +401,25 @@ def test_what_lightning_refuses_is_one_line(cli) -> None:
     assert len(err.strip().splitlines()) == 1
     assert "overfit_batches" in err
     assert not list(Path("runs").glob("*/*"))
+
+
+def test_a_refused_fit_leaves_no_folder_behind(cli) -> None:
+    with pytest.raises(RuntimeError):
+        cli("fit", "line.yaml", "data.stop_at=3")
+    code, _, err = cli("fit", "line.yaml", "data.refuses=at once")
+    assert (code, err) == (2, "data: these points are refused.\n")
+    assert [p.name for p in Path("runs/line").iterdir()] == ["001"]
+    assert cli("fit", "line.yaml", "--ckpt_path=last", "data.refuses=at once")[0] == 2
+    assert state("runs/line/001")["status"] == "stopped"
+    assert cli("fit", "line.yaml", "data.refuses=after a file")[0] == 2
+    assert state("runs/line/002")["status"] == "stopped"
+
+
+def test_a_model_of_no_known_family_is_seen_in_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "model.safetensors").touch()
+    (said,) = config_problems({"model": {"lalm": str(tmp_path)}})
+    assert said.startswith(f"model.lalm: lalm: {str(tmp_path)!r} is of model type 'llama'. Known")
 
 
 def test_help_of_a_recipe_lists_every_key(cli) -> None:

@@ -17,7 +17,7 @@ import yaml
 from routerlab.commands.recipes import read_recipe
 from routerlab.commands.runs import Run
 from routerlab.errors import UserError
-from routerlab.lalm.checkpoint import locate
+from routerlab.lalm.checkpoint import locate, read_config
 
 _OWN_KEY = re.compile(r"^[\w.]+: ")
 _MANUAL = {"gradient_clip_val": (None, "grad_clip"), "accumulate_grad_batches": (1, "accumulate")}
@@ -27,6 +27,9 @@ _DDP = re.compile(r"auto|ddp(_find_unused_parameters_(true|false))?")
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
     """What can be seen in the resolved recipe alone, before any class of it is built."""
+    # Only now: the families import torch.
+    from routerlab.lalm.families import family_of
+
     problems = [
         f"{where}: a recipe cannot trust code by itself. Leave it out and use --trust."
         for where, value in settings_named("trusted", config)
@@ -35,7 +38,7 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
     for where, name in settings_named("lalm", config):
         try:
             if isinstance(name, str) and not _is_hub_id(name):
-                locate(name)
+                family_of(read_config(locate(name)), name)
         except UserError as error:
             problems.append(f"{where}: {error}")
     return problems

@@ -65,9 +65,11 @@ class Run:
         half.replace(target)
 
     def discard(self) -> None:
-        """Remove a folder in which nothing has been written but its mark."""
-        if [path.name for path in self.folder.iterdir()] == ["run.json"]:
-            (self.folder / "run.json").unlink()
+        """Remove a folder in which nothing stands but what is written before anything is done."""
+        names = {path.name for path in self.folder.iterdir()}
+        if names <= {"run.json", RESOLVED}:
+            for name in names:
+                (self.folder / name).unlink()
             self.folder.rmdir()
 
     def checkpoint(self) -> Path | None:
