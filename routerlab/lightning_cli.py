@@ -30,7 +30,8 @@ from omegaconf.errors import OmegaConfBaseException
 from routerlab.commands.checks import changed_problems, config_problems, object_problems
 from routerlab.commands.explain import explain
 from routerlab.commands.plan import Plan
-from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run
+from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run, rank
+from routerlab.commands.stopping import Stopped, interrupted
 from routerlab.errors import ProblemList, UserError
 from routerlab.trust import TrustedImports
 
@@ -193,7 +194,7 @@ class RouterCLI(LightningCLI):
             # Lightning would put them into a logger's folder, where no later command looks.
             if isinstance(saver, ModelCheckpoint) and saver.dirpath is None:
                 saver.dirpath = str(self.run.folder / "checkpoints")
-        if self.subcommand == "fit" and _rank() == 0:
+        if self.subcommand == "fit" and rank() == 0:
             _write_recipe(self.run.recipe, self.recipe)
         return trainer
 
@@ -202,7 +203,7 @@ class RouterCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except (UserError, MisconfigurationException):
-            if self.plan.run is None and _rank() == 0:
+            if self.plan.run is None and rank() == 0:
                 self.run.discard()
             raise
 
@@ -244,7 +245,7 @@ class RouterCLI(LightningCLI):
 
     def _say_where_from(self) -> None:
         """Which run `last` has taken up, and whether anything of it is there to go on from."""
-        if self.plan.run is None or _rank() > 0:
+        if self.plan.run is None or rank() > 0:
             return
         folder, checkpoint = self.plan.run.folder, self.plan.checkpoint
         if checkpoint:
@@ -261,7 +262,7 @@ class RouterCLI(LightningCLI):
             yield
             status = "finished"
         finally:
-            if _rank() == 0:
+            if rank() == 0:
                 self.run.mark(status)
 
     def _dumped(self) -> dict[str, Any]:
@@ -282,10 +283,10 @@ class RouterCLI(LightningCLI):
 
     def _run_folder(self, given: str | None) -> Run:
         inherited = os.environ.get(RUN_FOLDER_VARIABLE)
-        if _rank() > 0:
+        if rank() > 0:
             if not inherited:
                 raise UserError(
-                    f"{RUN_FOLDER_VARIABLE}: not set on rank {_rank()}. When ranks are started by "
+                    f"{RUN_FOLDER_VARIABLE}: not set on rank {rank()}. When ranks are started by "
                     "something other than routerlab, set it to one folder for all of them."
                 )
             return Run(Path(inherited))
@@ -307,6 +308,7 @@ def run(plan: Plan) -> RouterCLI:
 
     Raises:
         UserError: a mistake in the recipe or the command line, Lightning's refusals included.
+        Stopped: by Ctrl-C, which Lightning would make a SystemExit of.
     """
     _quiet()
     TrustedImports(plan.trusted).import_all()
@@ -315,6 +317,11 @@ def run(plan: Plan) -> RouterCLI:
         return RouterCLI(plan)
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
+    except BaseException as error:
+        folder = os.environ.get(RUN_FOLDER_VARIABLE)
+        if folder and interrupted(error):
+            raise Stopped(Run(Path(folder))) from error
+        raise
     finally:
         if not inherited:
             os.environ.pop(RUN_FOLDER_VARIABLE, None)
@@ -370,11 +377,6 @@ def _write_recipe(path: Path, config: dict[str, Any]) -> None:
     half.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
     # Other ranks may read the recipe of a run that is gone on with.
     half.replace(path)
-
-
-def _rank() -> int:
-    given = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return int(next(filter(None, given), 0))
 
 
 def _quiet() -> None:

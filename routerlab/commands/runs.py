@@ -79,6 +79,12 @@ class Run:
         return next((path for path in newest_first if zipfile.is_zipfile(path)), None)
 
 
+def rank() -> int:
+    """This process's place among those of its job; 0 where it is alone."""
+    given = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return int(next(filter(None, given), 0))
+
+
 def new_run(recipe: str, command: str, root: Path = ROOT) -> Run:
     """Make the next numbered folder of a recipe; safe beside other processes doing the same."""
     home = root / recipe
