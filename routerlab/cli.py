@@ -1,13 +1,15 @@
 """`routerlab`: sorts the command line, checks what it can, and hands over; free of torch.
 
 Training commands go to `routerlab.lightning_cli` once their recipe has been found and read;
-the others live in `routerlab.commands`. A user's mistake is one line on stderr and exit code 2.
+the others live in `routerlab.commands`. A user's mistake is one line on stderr and exit code 2;
+so is Ctrl-C, with exit code 130.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +18,8 @@ from routerlab.commands.arguments import sort_words
 from routerlab.commands.ask import parse_question
 from routerlab.commands.plan import make_plan
 from routerlab.commands.recipes import packaged_recipes
+from routerlab.commands.runs import rank
+from routerlab.commands.stopping import STOPPED, farewell, interrupted, leave_to_first_rank
 from routerlab.errors import UserError, unknown
 
 TRAINING = ("fit", "validate", "test", "predict", "survey")
@@ -50,8 +54,9 @@ Recipes that come along: {recipes}."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code: 0, or 2 for a user's mistake."""
+    """Run the command line; the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
+    leave_to_first_rank()
     try:
         code = _dispatch(words)
         sys.stdout.flush()
@@ -63,6 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `routerlab tools list | head`: nobody reads on, and Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except BaseException as error:
+        if not interrupted(error):
+            raise
+        # Lightning no longer hears it by now; whoever presses it again means it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if rank() == 0:
+            print(farewell(words, error), file=sys.stderr)
+        return STOPPED
 
 
 def _dispatch(words: list[str]) -> int:

@@ -17,18 +17,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
-from routerlab.commands.checks import config_problems, object_problems
+from routerlab.commands.checks import changed_problems, config_problems, object_problems
 from routerlab.commands.explain import explain
 from routerlab.commands.plan import Plan
-from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run
+from routerlab.commands.runs import RUN_FOLDER_VARIABLE, Run, begin, new_run, rank
+from routerlab.commands.stopping import Stopped, interrupted
 from routerlab.errors import ProblemList, UserError
 from routerlab.trust import TrustedImports
 
@@ -174,6 +177,9 @@ class RouterCLI(LightningCLI):
             self.datamodule.trusted = self.plan.trusted
         settings = self.recipe["trainer"]
         self.problems += object_problems(self.model, self.datamodule, settings)
+        self.problems += _no_gpu(settings["accelerator"])
+        if going_on := self._gone_on_with(settings["default_root_dir"]):
+            self.problems += changed_problems(self.recipe, going_on)
         if self.problems:
             raise ProblemList(self.problems)
         if self.subcommand is None:
@@ -188,12 +194,22 @@ class RouterCLI(LightningCLI):
             # Lightning would put them into a logger's folder, where no later command looks.
             if isinstance(saver, ModelCheckpoint) and saver.dirpath is None:
                 saver.dirpath = str(self.run.folder / "checkpoints")
-        if self.subcommand == "fit" and _rank() == 0:
+        if self.subcommand == "fit" and rank() == 0:
             _write_recipe(self.run.recipe, self.recipe)
         return trainer
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Leave no numbered folder of a mistake that comes to light before anything is written."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (UserError, MisconfigurationException):
+            if self.plan.run is None and rank() == 0:
+                self.run.discard()
+            raise
+
     def fit(self, **kwargs: Any) -> None:
         """Survey, train and test a router; plainly fit any other module."""
+        self._say_where_from()
         with self._marked():
             self._do("fit", kwargs)
 
@@ -227,6 +243,17 @@ class RouterCLI(LightningCLI):
         else:
             getattr(self.trainer, command)(**kwargs, weights_only=True)
 
+    def _say_where_from(self) -> None:
+        """Which run `last` has taken up, and whether anything of it is there to go on from."""
+        if self.plan.run is None or rank() > 0:
+            return
+        folder, checkpoint = self.plan.run.folder, self.plan.checkpoint
+        if checkpoint:
+            kept = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+            print(f"going on with {folder} from step {kept['global_step']}", flush=True)
+        else:
+            print(f"{folder} has no checkpoint yet: begins anew", flush=True)
+
     @contextmanager
     def _marked(self) -> Iterator[None]:
         """Record how it ended; an interrupted fit can be gone on with, too."""
@@ -235,7 +262,7 @@ class RouterCLI(LightningCLI):
             yield
             status = "finished"
         finally:
-            if _rank() == 0:
+            if rank() == 0:
                 self.run.mark(status)
 
     def _dumped(self) -> dict[str, Any]:
@@ -245,12 +272,21 @@ class RouterCLI(LightningCLI):
         plain: dict[str, Any] = yaml.safe_load(text)
         return plain
 
+    def _gone_on_with(self, given: str | None) -> Run | None:
+        """The run that a fit adds to: the one whose folder holds the checkpoint it begins from."""
+        joined = os.environ.get(RUN_FOLDER_VARIABLE) or given
+        run = self.plan.run or (Run(Path(joined)) if joined else None)
+        if self.subcommand != "fit" or not self.plan.checkpoint or run is None:
+            return None
+        inside = Path(self.plan.checkpoint).resolve().is_relative_to(run.folder.resolve())
+        return run if inside and run.recipe.is_file() else None
+
     def _run_folder(self, given: str | None) -> Run:
         inherited = os.environ.get(RUN_FOLDER_VARIABLE)
-        if _rank() > 0:
+        if rank() > 0:
             if not inherited:
                 raise UserError(
-                    f"{RUN_FOLDER_VARIABLE}: not set on rank {_rank()}. When ranks are started by "
+                    f"{RUN_FOLDER_VARIABLE}: not set on rank {rank()}. When ranks are started by "
                     "something other than routerlab, set it to one folder for all of them."
                 )
             return Run(Path(inherited))
@@ -272,6 +308,7 @@ def run(plan: Plan) -> RouterCLI:
 
     Raises:
         UserError: a mistake in the recipe or the command line, Lightning's refusals included.
+        Stopped: by Ctrl-C, which Lightning would make a SystemExit of.
     """
     _quiet()
     TrustedImports(plan.trusted).import_all()
@@ -280,6 +317,11 @@ def run(plan: Plan) -> RouterCLI:
         return RouterCLI(plan)
     except MisconfigurationException as error:
         raise UserError(" ".join(str(error).split())) from error
+    except BaseException as error:
+        folder = os.environ.get(RUN_FOLDER_VARIABLE)
+        if folder and interrupted(error):
+            raise Stopped(Run(Path(folder))) from error
+        raise
     finally:
         if not inherited:
             os.environ.pop(RUN_FOLDER_VARIABLE, None)
@@ -312,6 +354,16 @@ def _refusal(error: Exception) -> str:
     return " ".join(str(innermost).split())
 
 
+def _no_gpu(accelerator: Any) -> list[str]:
+    """What Lightning says of a GPU that is not there names neither the key nor a way out."""
+    if accelerator != "gpu" or CUDAAccelerator.is_available() or MPSAccelerator.is_available():
+        return []
+    return [
+        "trainer.accelerator: 'gpu' given, but torch finds none here. Allowed: auto, cpu. "
+        "Leave it out, or see with routerlab doctor what this machine offers."
+    ]
+
+
 def _is_router(model: LightningModule) -> bool:
     module = sys.modules.get("routerlab.module")
     return module is not None and isinstance(model, module.RouterModule)
@@ -321,12 +373,10 @@ def _write_recipe(path: Path, config: dict[str, Any]) -> None:
     """The resolved recipe, without what belongs to this one call."""
     kept = {key: value for key, value in config.items() if key not in _CALL}
     kept["trainer"] = kept["trainer"] | {"default_root_dir": None}
-    path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _rank() -> int:
-    given = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return int(next(filter(None, given), 0))
+    half = path.with_name(f"{path.name}.half")
+    half.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    # Other ranks may read the recipe of a run that is gone on with.
+    half.replace(path)
 
 
 def _quiet() -> None:

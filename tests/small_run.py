@@ -8,6 +8,7 @@ than the fit.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from multiprocessing.process import BaseProcess
@@ -92,6 +93,7 @@ def _fit(home: Path, words: list[str]) -> None:
     from routerlab.cli import main
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     os.chdir(home)
     says_to(home / "log.txt")
     sys.argv = ["routerlab", *words]

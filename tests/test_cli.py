@@ -231,6 +231,14 @@ def test_newest_unfinished_run(tmp_path: Path) -> None:
         newest_unfinished("a", tmp_path)
 
 
+def test_an_early_failure_does_not_hide_a_run_that_has_trained(tmp_path: Path) -> None:
+    trained = dead(finished(new_run("a", "fit", tmp_path)))
+    failed = dead(new_run("a", "fit", tmp_path))
+    assert newest_unfinished("a", tmp_path) == trained
+    trained.mark("finished")
+    assert newest_unfinished("a", tmp_path) == failed
+
+
 def test_a_damaged_mark_is_no_crash(tmp_path: Path) -> None:
     run = new_run("a", "fit", tmp_path)
     (run.folder / "run.json").write_text('{"status": "run')

@@ -8,20 +8,26 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from routerlab.cli import main
+from routerlab.commands.checks import config_problems
 from routerlab.commands.runs import Run
 
+GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
 MODULES = '''
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, TensorDataset
+
+from routerlab.errors import UserError
 
 
 class Shape:
@@ -34,13 +40,13 @@ class Shape:
 class Line(LightningModule):
     """One weight; learns y = slope * x."""
 
-    def __init__(self, shape: Shape | None = None, lr: float = 0.1, stop_at: int = -1) -> None:
+    def __init__(self, shape: Shape | None = None, lr: float = 0.1) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.slope, self.lr, self.stop_at = (shape or Shape()).slope, lr, stop_at
+        self.slope, self.lr = (shape or Shape()).slope, lr
 
     def training_step(self, batch, index):
-        if self.global_step == self.stop_at:
+        if self.global_step == self.trainer.datamodule.stop_at:
             raise RuntimeError("the toy stops here")
         return ((self.weight * batch[0] - self.slope * batch[0]) ** 2).mean()
 
@@ -64,14 +70,27 @@ class ByHand(Line):
 
 class Points(LightningDataModule):
     def __init__(
-        self, count: int = 8, seed: int = 0, tools: list[dict] | None = None, folder: str = ""
+        self,
+        count: int = 8,
+        seed: int = 0,
+        tools: list[dict] | None = None,
+        folder: str = "",
+        stop_at: int = -1,
+        refuses: str = "",
     ) -> None:
         super().__init__()
+        self.stop_at, self.refuses = stop_at, refuses
         self.count, self.folder, self.trusted = count, folder, ()
 
     def problems(self):
         found = [] if self.count > 0 else [f"count must be above 0, not {self.count}"]
         return found + ([] if not self.folder else [f"folder: there is no {self.folder}."])
+
+    def setup(self, stage):
+        if self.refuses == "after a file":
+            (Path(self.trainer.default_root_dir) / "survey.json").write_text("{}")
+        if self.refuses:
+            raise UserError("data: these points are refused.")
 
     def train_dataloader(self):
         return DataLoader(TensorDataset(torch.ones(self.count, 1)), batch_size=4)
@@ -177,11 +196,12 @@ def test_resume_goes_on_in_the_same_folder(cli) -> None:
     assert code == 2
     assert "there is none" in err
     with pytest.raises(RuntimeError, match="the toy stops here"):
-        cli("fit", "line.yaml", "model.stop_at=3")
+        cli("fit", "line.yaml", "data.stop_at=3")
     assert state("runs/line/001")["status"] == "stopped"
     assert Run(Path("runs/line/001")).checkpoint() is not None
-    code, _, err = cli("fit", "line.yaml", "--ckpt_path", "last")
+    code, out, err = cli("fit", "line.yaml", "--ckpt_path", "last")
     assert code == 0, err
+    assert out.splitlines()[0] == "going on with runs/line/001 from step 2"
     assert state("runs/line/001")["status"] == "finished"
     assert [p.name for p in Path("runs/line").iterdir()] == ["001"]
     whole, _, _ = cli("fit", "line.yaml")
@@ -190,17 +210,45 @@ def test_resume_goes_on_in_the_same_folder(cli) -> None:
     assert cli("fit", "line.yaml", "--ckpt_path", "last")[0] == 2
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_run_is_not_gone_on_with_by_other_settings(cli) -> None:
+    with pytest.raises(RuntimeError):
+        cli("fit", "line.yaml", "data.stop_at=3")
+    kept = Path("runs/line/001/recipe.yaml").read_text()
+    last = ("fit", "line.yaml", "--ckpt_path", "last")
+    code, _, err = cli(*last, "model.lr=0.01", "seed_everything=8")
+    assert code == 2
+    assert err == (
+        "seed_everything: 8 given, 7 in the run; model.init_args.lr: 0.01 given, 0.3 in the run "
+        "(runs/line/001). Give the run's own settings, or begin a new run without --ckpt_path.\n"
+    )
+    code, _, err = cli(*last, "model=cli_toys.ByHand")
+    assert code == 2
+    assert err.startswith("model.class_path: cli_toys.ByHand given, cli_toys.Line in the run (")
+    checkpoint = str(Run(Path("runs/line/001")).checkpoint())
+    named = ("fit", "line.yaml", "--ckpt_path", checkpoint)
+    code, _, err = cli(*named, "trainer.default_root_dir=runs/line/001", "model.lr=0.01")
+    assert code == 2
+    assert "model.init_args.lr" in err
+    assert Path("runs/line/001/recipe.yaml").read_text() == kept
+    assert state("runs/line/001")["status"] == "stopped"
+    assert cli(*last, "trainer.max_epochs=3", "data.tools=null")[0] == 0
+    assert state("runs/line/001")["status"] == "finished"
+    assert cli(*named, "model.lr=0.01")[0] == 0, "a run of its own"
+    assert state("runs/line/002")["status"] == "finished"
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_again(cli) -> None:
     with pytest.raises(RuntimeError):
-        cli("fit", "line.yaml", "model.stop_at=0")
+        cli("fit", "line.yaml", "data.stop_at=0")
     assert Run(Path("runs/line/001")).checkpoint() is None
-    assert cli("fit", "line.yaml", "--ckpt_path=last")[0] == 0
+    code, out, _ = cli("fit", "line.yaml", "--ckpt_path=last")
+    assert code == 0
+    assert out.splitlines()[0] == "runs/line/001 has no checkpoint yet: begins anew"
     assert state("runs/line/001")["status"] == "finished"
 
 
 def weights(folder: str) -> float:
-    import torch
-
     path = Run(Path(folder)).checkpoint()
     return torch.load(path, weights_only=True)["state_dict"]["weight"].item()
 
@@ -229,6 +277,15 @@ MISTAKES = [
     ("model.lrr=1", "model.lrr: no such setting of cli_toys.Line. Did you mean 'model.lr'?"),
     ("model.lr=fast", "model.lr: 'fast' given; allowed: float."),
     ("model.shape.slop=1", "Did you mean 'model.shape.slope'? Allowed: kind, slope."),
+    (
+        "model.shap.slope=1",
+        "model.shap: no such setting of cli_toys.Line. Did you mean 'model.shape'",
+    ),
+    ("model.shape.slop.e=1", "model.shape.slop: no such setting of cli_toys.Shape. Did you mean"),
+    (
+        "data.tols.x.y=1",
+        "Did you mean 'data.tools'? Allowed: count, folder, refuses, seed, stop_at, tools.",
+    ),
     ("model.shape.kind=dot", "model.shape.kind: 'dot' given; allowed: 'line', 'curve'."),
     ("model.shape=Shap", "model.shape: 'Shap' given; allowed: the dotted class path of a Shape"),
     ("model.shape.slope=99", "slope: 99 given; at most 90 is drawn."),
@@ -255,6 +312,15 @@ def test_a_mistake_is_one_line(cli, word: str, said: str) -> None:
     assert len(err.strip().splitlines()) == 1
     assert out == ""
     assert not Path("runs").exists() or not list(Path("runs").glob("*/*"))
+
+
+@pytest.mark.skipif(GPU, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_with_what_is_allowed(cli) -> None:
+    code, _, err = cli("fit", "line.yaml", "trainer.accelerator=gpu")
+    assert code == 2
+    assert err.startswith("trainer.accelerator: 'gpu' given, but torch finds none here. Allowed: ")
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("runs").exists()
 
 
 def test_missing_parts_are_named(cli) -> None:
@@ -335,6 +401,25 @@ def test_what_lightning_refuses_is_one_line(cli) -> None:
     assert len(err.strip().splitlines()) == 1
     assert "overfit_batches" in err
     assert not list(Path("runs").glob("*/*"))
+
+
+def test_a_refused_fit_leaves_no_folder_behind(cli) -> None:
+    with pytest.raises(RuntimeError):
+        cli("fit", "line.yaml", "data.stop_at=3")
+    code, _, err = cli("fit", "line.yaml", "data.refuses=at once")
+    assert (code, err) == (2, "data: these points are refused.\n")
+    assert [p.name for p in Path("runs/line").iterdir()] == ["001"]
+    assert cli("fit", "line.yaml", "--ckpt_path=last", "data.refuses=at once")[0] == 2
+    assert state("runs/line/001")["status"] == "stopped"
+    assert cli("fit", "line.yaml", "data.refuses=after a file")[0] == 2
+    assert state("runs/line/002")["status"] == "stopped"
+
+
+def test_a_model_of_no_known_family_is_seen_in_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "model.safetensors").touch()
+    (said,) = config_problems({"model": {"lalm": str(tmp_path)}})
+    assert said.startswith(f"model.lalm: lalm: {str(tmp_path)!r} is of model type 'llama'. Known")
 
 
 def test_help_of_a_recipe_lists_every_key(cli) -> None:

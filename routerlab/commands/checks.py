@@ -6,13 +6,18 @@ part can say of itself it says in its own `problems()`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from routerlab.commands.recipes import read_recipe
+from routerlab.commands.runs import Run
 from routerlab.errors import UserError
-from routerlab.lalm.checkpoint import locate
+from routerlab.lalm.checkpoint import locate, read_config
 
 _OWN_KEY = re.compile(r"^[\w.]+: ")
 _MANUAL = {"gradient_clip_val": (None, "grad_clip"), "accumulate_grad_batches": (1, "accumulate")}
@@ -22,6 +27,9 @@ _DDP = re.compile(r"auto|ddp(_find_unused_parameters_(true|false))?")
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
     """What can be seen in the resolved recipe alone, before any class of it is built."""
+    # Only now: the families import torch.
+    from routerlab.lalm.families import family_of
+
     problems = [
         f"{where}: a recipe cannot trust code by itself. Leave it out and use --trust."
         for where, value in settings_named("trusted", config)
@@ -30,7 +38,7 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
     for where, name in settings_named("lalm", config):
         try:
             if isinstance(name, str) and not _is_hub_id(name):
-                locate(name)
+                family_of(read_config(locate(name)), name)
         except UserError as error:
             problems.append(f"{where}: {error}")
     return problems
@@ -75,6 +83,50 @@ def _together(model: Any, datamodule: Any, trainer: Mapping[str, Any]) -> list[s
             if own != settings[key]
         ]
     return found
+
+
+def changed_problems(config: Mapping[str, Any], run: Run) -> list[str]:
+    """Whether a run that is gone on with would be trained otherwise than so far: a line, or none.
+
+    Its manifest would claim the new settings for the whole of it. How long, on what machine and
+    with which callbacks may differ; that the questions are the same, the module itself sees to.
+    """
+    kept = read_recipe(run.recipe)
+    found = [
+        line
+        for key in ("seed_everything", "model")
+        for line in _differences(config.get(key), kept.get(key), key)
+    ]
+    if not found:
+        return []
+    return [
+        f"{'; '.join(found)} ({run.folder}). Give the run's own settings, or begin a new run "
+        "without --ckpt_path."
+    ]
+
+
+def _differences(given: Any, kept: Any, where: str) -> Iterator[str]:
+    """Every setting that is another; one that a side does not have is null there."""
+    if not isinstance(given, Mapping) or not isinstance(kept, Mapping):
+        if given != kept:
+            yield f"{where}: {_as_yaml(given)} given, {_as_yaml(kept)} in the run"
+        return
+    # The settings of another class are no others: they mean something else.
+    of_class = given.get("class_path") == kept.get("class_path")
+    for key in {**kept, **given} if of_class else ("class_path",):
+        yield from _differences(given.get(key), kept.get(key), f"{where}.{key}")
+
+
+def _as_yaml(value: Any) -> str:
+    """As it would be written in a recipe.
+
+    >>> _as_yaml(None), _as_yaml(0.01), _as_yaml({"r": [4, "all"]})
+    ('null', '0.01', '{r: [4, all]}')
+    """
+    written: str = yaml.safe_dump(
+        value, default_flow_style=True, width=math.inf, allow_unicode=True
+    )
+    return written.removesuffix("...\n").strip()
 
 
 def _by_hand(model: Any, trainer: Mapping[str, Any]) -> list[str]:

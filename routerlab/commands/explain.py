@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
-_OPTION = re.compile(r"Option '(?P<key>[^']+)' is not accepted")
+_OPTIONS = (
+    re.compile(r"Option '(?P<key>[^']+)' is not accepted"),
+    # The rest of a dotted key would belong to what is not there.
+    re.compile(r"unrecognized arguments: --(?P<key>\w+)"),
+)
 _UNKNOWN = (
     re.compile(r"does not accept option '(?P<key>[^']+)'"),
     re.compile(r"unrecognized arguments: --(?P<key>[\w.]+)"),
@@ -45,9 +49,11 @@ def explain(report: str, known: Sequence[str], options: Options) -> str:
             f"class path {path!r} is outside the trusted packages; if you trust that code, "
             f"add --trust {package}."
         )
-    for pattern in _UNKNOWN:
-        if found := pattern.search(report):
-            return unknown_key(found["key"], known)
+    # Below a parser key it is a class that does not know it: no list of the parser's would help.
+    if not _KEY.search(report):
+        for pattern in _UNKNOWN:
+            if found := pattern.search(report):
+                return unknown_key(found["key"], known)
     if found := _MISSING.match(report):
         keys = ", ".join(key.split(".", 1)[-1] for key in found["keys"].split(", "))
         return f"{keys}: missing. A recipe needs trainer, model and data."
@@ -89,8 +95,9 @@ def _innermost(report: str, options: Options) -> str:
         block.append(line)
     classes = [m["path"] for _, text in block if (m := _CLASS.search(text))]
     for _, text in block:
-        if found := _OPTION.search(text):
-            return _unknown_option(path, found["key"], classes[0] if classes else "", options)
+        for pattern in _OPTIONS:
+            if found := pattern.search(text):
+                return _unknown_option(path, found["key"], classes[0] if classes else "", options)
     if classes:
         return _bad_class(path, classes[0], block)
     return _bad_value(path, [text for _, text in block])

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,9 +65,11 @@ class Run:
         half.replace(target)
 
     def discard(self) -> None:
-        """Remove a folder in which nothing has been written but its mark."""
-        if [path.name for path in self.folder.iterdir()] == ["run.json"]:
-            (self.folder / "run.json").unlink()
+        """Remove a folder in which nothing stands but what is written before anything is done."""
+        names = {path.name for path in self.folder.iterdir()}
+        if names <= {"run.json", RESOLVED}:
+            for name in names:
+                (self.folder / name).unlink()
             self.folder.rmdir()
 
     def checkpoint(self) -> Path | None:
@@ -76,6 +77,12 @@ class Run:
         found = self.folder.rglob("*.ckpt")
         newest_first = sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
         return next((path for path in newest_first if zipfile.is_zipfile(path)), None)
+
+
+def rank() -> int:
+    """This process's place among those of its job; 0 where it is alone."""
+    given = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return int(next(filter(None, given), 0))
 
 
 def new_run(recipe: str, command: str, root: Path = ROOT) -> Run:
@@ -120,35 +127,30 @@ def newest_trained(recipe: str | None = None, root: Path = ROOT) -> Run:
     Raises:
         UserError: there is none.
     """
+    for run in reversed(all_runs(root, recipe)):
+        if run.checkpoint() is not None and run.recipe.is_file():
+            return run
     of = f" of {recipe}" if recipe else ""
-    return _newest(
-        lambda run: run.checkpoint() is not None and run.recipe.is_file(),
-        f"no run{of} with a checkpoint under {root}/. First: routerlab fit {recipe or 'RECIPE'}",
-        recipe,
-        root,
+    raise UserError(
+        f"no run{of} with a checkpoint under {root}/. First: routerlab fit {recipe or 'RECIPE'}."
     )
 
 
 def newest_unfinished(recipe: str, root: Path = ROOT) -> Run:
-    """The newest run of a recipe that can be gone on with.
+    """The newest run of a recipe that can be gone on with; one with a checkpoint before others.
+
+    So a fit that failed early does not stand in the way of one that had trained.
 
     Raises:
         UserError: every run has finished or is under way, or there is none.
     """
-    return _newest(
-        lambda run: run.unfinished,
-        f"ckpt_path: 'last' goes on in the newest unfinished run of {recipe}, and there is none "
-        f"under {root / recipe}/. Leave --ckpt_path out to start a new run",
-        recipe,
-        root,
-    )
-
-
-def _newest(fits: Callable[[Run], bool], otherwise: str, recipe: str | None, root: Path) -> Run:
-    run = next((run for run in reversed(all_runs(root, recipe)) if fits(run)), None)
-    if run is None:
-        raise UserError(f"{otherwise}.")
-    return run
+    unfinished = [run for run in reversed(all_runs(root, recipe)) if run.unfinished]
+    if not unfinished:
+        raise UserError(
+            f"ckpt_path: 'last' goes on in the newest unfinished run of {recipe}, and there is "
+            f"none under {root / recipe}/. Leave --ckpt_path out to start a new run."
+        )
+    return next((run for run in unfinished if run.checkpoint() is not None), unfinished[0])
 
 
 def _alive(state: dict[str, Any]) -> bool:

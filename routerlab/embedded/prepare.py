@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routerlab.data.workers import in_workers
 from routerlab.embedded.mel import RATE, log_mel
 from routerlab.errors import ToolError
 from routerlab.types import Clip
@@ -112,10 +111,8 @@ def prepare(
         for i in missing:
             make(names[i], i, sizes[i])
         return names
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(make, names[i], i, sizes[i]) for i in missing]
-        for job in jobs:
-            job.result()
+    for _ in in_workers(make, [(names[i], i, sizes[i]) for i in missing], workers):
+        pass
     return names
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +29,7 @@ from routerlab.data.synth.draw import (
 )
 from routerlab.data.synth.item import Item, Pool
 from routerlab.data.synth.sounds import SAMPLE_RATE
+from routerlab.data.workers import in_workers
 from routerlab.errors import UserError
 
 SPLITS = ("train", "val", "test", "test_ood")
@@ -125,8 +124,13 @@ def in_processes(make_one: Callable[[Job], Made], jobs: list[Job], workers: int)
     if count == 1 or len(jobs) < 64:
         yield from map(make_one, jobs)
         return
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(make_one, jobs, chunksize=32)
+    parts = [(make_one, jobs[start : start + 32]) for start in range(0, len(jobs), 32)]
+    for made in in_workers(_each, parts, count):
+        yield from made
+
+
+def _each(make_one: Callable[[Job], Made], jobs: list[Job]) -> list[Made]:
+    return [make_one(job) for job in jobs]
 
 
 def _one(
