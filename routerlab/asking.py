@@ -54,13 +54,18 @@ def _answered(
         action = data.actions[int(row.argmax())]
         direct = oracle.outcome(question, DIRECT)
         chosen = direct if action == DIRECT else oracle.outcome(question, action)
+    for outcome in (direct, chosen):
+        if outcome.state == "reasoner_error":
+            raise UserError(f"ask: the reasoner gave no answer ({outcome.error}). Ask again.")
     fallback = chosen.state == "tool_error"
+    answering = direct if fallback else chosen
     return {
         "action": action,
         "probabilities": dict(zip(data.actions, map(float, row), strict=True)),
         "observation": chosen.observation.text if chosen.observation else "",
         "fallback": fallback,
-        "answer": _text(direct if fallback else chosen),
+        "answer": _text(answering),
+        "raw": answering.answer.raw if answering.answer else "",
         "direct": _text(direct),
         "error": chosen.error,
     }
@@ -79,6 +84,7 @@ def _show(answered: dict[str, Any]) -> None:
         lines.append(("tool output", answered["observation"]))
     if answered["error"]:
         lines.append(("error", f"{answered['error']} (answered without the tool)"))
-    lines += [("answer", answered["answer"]), ("direct alone", answered["direct"])]
+    answer, unread = answered["answer"], f"none of the choices: {answered['raw']!r}"
+    lines += [("answer", answer or unread), ("direct alone", answered["direct"] or "none of them")]
     for name, value in lines:
         out.print(f"{name}: {value}", markup=False)

@@ -155,6 +155,14 @@ def _data(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _servers(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for node in _nodes(recipe):
         url, variable = node.get("base_url"), node.get("api_key_env")
+        if isinstance(url, str):
+            # Only now: it brings an HTTP client. What may be a key is not to be shown.
+            from routerlab.reasoners.endpoint import address_problems
+
+            wrong = [(line, "") for line in address_problems(url, str(variable or ""))]
+            if wrong:
+                yield from wrong
+                continue
         if variable and not os.environ.get(str(variable)):
             yield f"the environment variable {variable} is not set", f"export {variable}=..."
         if isinstance(url, str):

@@ -63,7 +63,9 @@ def predict(
         raise UserError(f"predict: {datamodule.source!r} has no {split} split.")
     for name in get_args(Stage) if stage is None else (stage,):
         if name == "route":
-            write_lines(folder / ROUTES, _routed(trainer, model, datamodule, split, ckpt_path))
+            routed = _routed(trainer, model, datamodule, split, ckpt_path)
+            write_lines(folder / ROUTES, routed)
+            _say(name, (0, len(routed)))
         elif name == "observe":
             routes = _read(folder / ROUTES, "route")
             _say(name, observe_all(folder / OBSERVATIONS, routes, questions, datamodule))
@@ -71,6 +73,7 @@ def predict(
             lines = _read(folder / OBSERVATIONS, "observe")
             _say(name, reason_all(folder / PREDICTED, lines, questions, datamodule))
             rows = _read(folder / PREDICTED, "reason")
+            _refuse_unanswered(rows)
             _write_official(folder / OFFICIAL, datamodule, split, rows)
 
 
@@ -221,6 +224,16 @@ def _replied(reply: Reply) -> dict[str, str]:
 
 def _failed(row: Mapping[str, Any]) -> bool:
     return bool(row["observation"] and row["observation"]["error"])
+
+
+def _refuse_unanswered(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A question that the reasoner could not be asked is no wrong answer, and no file has it."""
+    failed = [row["error"] for row in rows if row["error"]]
+    if failed:
+        raise UserError(
+            f"predict: {len(failed)} of {len(rows)} questions got no answer, so there is no "
+            f"official file. The first: {failed[0]} The same command asks those again."
+        )
 
 
 def _write_official(

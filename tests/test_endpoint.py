@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import queue
 import signal
 import subprocess
 import sys
@@ -553,6 +554,69 @@ def test_completions_are_read_as_they_come() -> None:
     tokens = (("\n", {}), ("B", {"B": -0.1, " B": -0.5, "x": -4.0}))
     answer = read(Completion("B", tokens), ("a", "b", "c"), "letters")
     assert (answer.choice, answer.log_probs) == (1, (-4.0, -0.1, -4.0))
+
+
+@pytest.mark.parametrize(
+    ("said", "choices", "letter"),
+    [
+        ("C", ("C", "F", "Bb", "G"), 2),  # a letter, though a note is called so too
+        ("**B**", ("a", "b"), 1),
+        ("C4", ("G4", "C4", "E4"), 1),  # its text, not the letter that it begins with
+        ("A dog", ("a man", "a dog"), 1),
+    ],
+)
+@pytest.mark.parametrize("offered", [True, False])
+def test_letters_are_letters_and_texts_are_texts(
+    said: str, choices: tuple[str, ...], letter: int, offered: bool
+) -> None:
+    first = said.strip("*")[0]
+    tokens = ((first, {first: -0.1, "D": -3.0}),) if offered else ()
+    assert read(Completion(said, tokens), choices, "letters").choice == letter
+
+
+def test_thoughts_are_no_answer() -> None:
+    def completed(content: str, end: str) -> Any:
+        return {"choices": [{"message": {"content": content}, "finish_reason": end}]}
+
+    thought = "<think>It might be C4 or G4, the tool says Eb4.</think>\n\nEb4"
+    assert read_completion(completed(thought, "stop")).text == "Eb4"
+    assert read_completion(completed("or C4.</think>G4", "stop")).text == "G4"
+    for cut in ("<think>It might be C4, let me", ""):
+        with pytest.raises(Garbled, match="max_tokens was reached before an answer"):
+            read_completion(completed(cut, "length"))
+
+
+def test_what_was_answered_is_handed_over_before_an_interrupt(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasoner = endpoint(remote, concurrency=1)
+    asked: list[int] = []
+
+    class Said(queue.SimpleQueue):  # type: ignore[type-arg]
+        """Interrupts the thread that waits for the third answer, as Ctrl-C does."""
+
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            asked.append(1)
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return super().get(*args, **kwargs)
+
+    monkeypatch.setattr("routerlab.reasoners.endpoint.queue.SimpleQueue", Said)
+    found = [reply for row in reasoner.answer_many(requests(2)) for reply in row]
+    kept = [reply for reply in found if isinstance(reply, Answer)]
+    left = [reply for reply in found if isinstance(reply, ReasonerError)]
+    assert len(kept) == 2
+    assert left
+    assert not any(reply.final for reply in left)
+    with pytest.raises(KeyboardInterrupt):
+        reasoner.close()
+    reasoner.close()
+
+
+def test_keys_deep_in_what_is_sent_along_are_refused() -> None:
+    for extra in ({"X-Api-Key": "k"}, {"a": [{"access_token": "k"}]}, {"h": {"Authorization": ""}}):
+        with pytest.raises(ProblemList, match="Keys go through api_key_env alone"):
+            EndpointReasoner("http://here/v1", "m", extra=extra)
 
 
 def test_a_bug_reaches_the_caller(remote: Remote) -> None:

@@ -20,7 +20,7 @@ from tiny import tiny_folder
 from routerlab import experiment, routing
 from routerlab.data.module import RouterDataModule
 from routerlab.embedded.architectures import ARCHITECTURES
-from routerlab.errors import UserError
+from routerlab.errors import ReasonerError, UserError
 from routerlab.module import RouterModule
 from routerlab.policy.adapter import trainable
 from routerlab.reasoners.transformers_reasoner import TransformersReasoner
@@ -201,6 +201,31 @@ def test_survey_prints_and_trains_nothing(
     assert "0 reasoner calls, 0 tool calls" in shown
     assert (tmp_path / "survey" / "survey.json").is_file()
     assert trainer.global_step == 0
+
+
+def test_a_question_without_an_answer_is_no_wrong_answer(world: World) -> None:
+    class Down:
+        """A reasoner that cannot be asked."""
+
+        def identity(self) -> dict[str, Any]:
+            return {"reasoner": "down"}
+
+        def answer_many(self, requests: Any) -> Any:
+            return [[ReasonerError("nobody is there")] * len(r.observations) for r in requests]
+
+        def close(self) -> None:
+            pass
+
+    target = world.run / "predict-test" / OFFICIAL
+    target.unlink(missing_ok=True)
+    with pytest.raises(UserError, match=r"12 of 12 questions got no answer.*nobody is there"):
+        experiment.predict(
+            datamodule=world.data(reasoner=Down()),
+            trainer=world.trainer(),
+            model=world.module(),
+            ckpt_path=world.checkpoint,
+        )
+    assert not target.exists()
 
 
 def test_predicting_in_stages_is_predicting_at_once(world: World) -> None:

@@ -43,7 +43,9 @@ _ALLOWED = {
 _OURS = ("model", "messages", "temperature", "seed", "max_tokens", "logprobs", "top_logprobs")
 # No key is all capitals, so a key given in place of its variable's name is refused unseen.
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
-_SECRET = re.compile(r"api_?key|authorization|password|secret|bearer", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(api|access|auth)[-_]?(key|token)|authorization|password|secret|bearer", re.IGNORECASE
+)
 
 
 class EndpointReasoner:
@@ -114,7 +116,7 @@ class EndpointReasoner:
         self.extra = dict(extra or {})
         self.limits = Limits(concurrency, timeout_s, retries, backoff_s, max_wait_s, max_calls)
         problems = [
-            *_address_problems(base_url, api_key_env),
+            *address_problems(base_url, api_key_env),
             *self._problems(),
             *_limit_problems(self.limits),
         ]
@@ -162,7 +164,9 @@ class EndpointReasoner:
             return [[] for _ in requests]
         self._client.check()
         try:
-            replies = iter(_spread(self._answer, prompts, self.limits.concurrency))
+            replies = iter(
+                _spread(self._answer, prompts, self.limits.concurrency, self._client.interrupt)
+            )
         except BaseException:
             self._client.close()  # break off the waits of what is under way
             raise
@@ -171,6 +175,7 @@ class EndpointReasoner:
     def close(self) -> None:
         """Close the connections; the next answer opens new ones."""
         self._client.close()
+        self._client.heed()
 
     def _answer(self, request: ReasonRequest, place: int) -> Reply:
         def answer(payload: Any) -> Answer:
@@ -219,6 +224,7 @@ def _spread(
     answer: Callable[[ReasonRequest, int], Reply],
     prompts: Sequence[tuple[ReasonRequest, int]],
     threads: int,
+    interrupted: Callable[[], None],
 ) -> list[Reply]:
     """The reply to every prompt, in order, asked for by so many threads at once.
 
@@ -240,21 +246,27 @@ def _spread(
             except BaseException as error:  # a bug must reach the caller, not end a thread
                 said.put((place, error))
 
+    found: dict[int, Reply] = {}
     try:
         for number in range(min(threads, len(prompts))):
             threading.Thread(target=work, name=f"endpoint-{number}", daemon=True).start()
-        found: dict[int, Reply] = {}
         while len(found) < len(prompts):
             place, reply = said.get()
             if isinstance(reply, BaseException) and not isinstance(reply, ReasonerError):
                 raise reply
             found[place] = reply
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        # What was paid for is handed over first; the next `check` or `close` raises it.
+        interrupted()
     finally:
         done.set()
-    return [found[place] for place in range(len(prompts))]
+    left = ReasonerError("endpoint: interrupted")
+    return [found.get(place, left) for place in range(len(prompts))]
 
 
-def _address_problems(base_url: str, api_key_env: str) -> Iterator[str]:
+def address_problems(base_url: str, api_key_env: str) -> Iterator[str]:
     """What is wrong with where to ask; what may be a key is not shown."""
     if not _is_address(base_url):
         yield "base_url is no address. Write it like http://localhost:8000/v1."
@@ -279,13 +291,24 @@ def _extra_problems(extra: Mapping[str, Any]) -> Iterator[str]:
     taken = sorted(set(extra) & set(_OURS))
     if taken:
         yield f"extra names {', '.join(taken)}. Use the setting of that name, or log_probs."
-    secret = [name for name in extra if _SECRET.search(str(name))]
+    secret = [name for name in _names(extra) if _SECRET.search(name)]
     if secret:
         yield f"extra names {', '.join(secret)}. Keys go through api_key_env alone."
     try:
         json.dumps(dict(extra), allow_nan=False)
     except (TypeError, ValueError):
         yield "extra holds what JSON cannot. Allowed: texts, numbers, lists, mappings."
+
+
+def _names(tree: Any) -> Iterator[str]:
+    """Every key of a mapping, at any depth."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield str(name)
+            yield from _names(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _names(value)
 
 
 def _limit_problems(limits: Limits) -> Iterator[str]:

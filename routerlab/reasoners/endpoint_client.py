@@ -60,6 +60,7 @@ class ChatClient:
         self._unanswered = 0
         self._reached = False
         self._stop = ""
+        self._interrupted = False
         self._not_before = 0.0
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -73,6 +74,7 @@ class ChatClient:
             UserError: no budget is left, no key is set, or the last requests showed that the
                 server cannot be used. The last is said once; after that it is tried again.
         """
+        self.heed()
         with self._lock:
             stop, self._stop = self._stop, ""
             self._unanswered = 0
@@ -105,6 +107,17 @@ class ChatClient:
             if not self._worth_another(failure):
                 break
         return self._given_up(failure)
+
+    def interrupt(self) -> None:
+        """Break off what is under way; the next `check` or `heed` raises KeyboardInterrupt."""
+        self._interrupted = True
+        self.close()
+
+    def heed(self) -> None:
+        """Raise a KeyboardInterrupt that has been put off."""
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         """Close the connections; waits are broken off. The next `check` opens new ones."""

@@ -18,7 +18,9 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -102,7 +104,7 @@ class ChatServer:
             status, headers, received = self._exchange(client, body)
         except httpx2.TimeoutException as error:
             raise Failure("again", self._late()) from error
-        except httpx2.ConnectError as error:
+        except (httpx2.ConnectError, httpx2.InvalidURL, UnicodeError) as error:
             raise Failure("unreached", f"{self.base_url}: {self.clean(str(error))}") from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             said = self.clean(str(error)) or type(error).__name__
@@ -112,7 +114,7 @@ class ChatServer:
         try:
             return json.loads(received)
         except (ValueError, RecursionError) as error:
-            shown = self.clean(received[:400].decode("utf-8", "replace"))
+            shown = self.clean(received.decode("utf-8", "replace"))
             raise Failure("again", f"an answer that is no JSON: {shown!r}") from error
 
     def clean(self, text: str) -> str:
@@ -152,14 +154,31 @@ class ChatServer:
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         connect_s = min(_CONNECT_S, self._timeout_s)
+        limits = httpx2.Limits(
+            max_connections=self._connections, max_keepalive_connections=self._connections
+        )
+        # A proxy that the environment names is for the world outside, not for one's own machines.
+        near = _is_near(urlsplit(self.base_url).hostname or "")
         return httpx2.Client(
             headers=headers,
             timeout=httpx2.Timeout(self._timeout_s, connect=connect_s, pool=None),
-            limits=httpx2.Limits(
-                max_connections=self._connections, max_keepalive_connections=self._connections
-            ),
+            limits=limits,
+            transport=httpx2.HTTPTransport(limits=limits) if near else None,
             follow_redirects=False,  # the key goes to the address given, nowhere else
         )
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine or one of a private network.
+
+    >>> [_is_near(host) for host in ("localhost", "::1", "10.0.0.7", "8.8.8.8", "api.org")]
+    [True, True, True, False, False]
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_private
 
 
 def retry_after(header: str) -> float | None:

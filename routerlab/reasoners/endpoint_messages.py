@@ -16,11 +16,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from routerlab.answers import read_answer
+from routerlab.answers import read_answer, read_letter
 from routerlab.reasoners.prompts import observation_text, question_text
 from routerlab.types import Answer, Clip, Observation
 
-MESSAGES_VERSION = 1
+MESSAGES_VERSION = 2
 """Raise on any change of what is sent for the same settings: it is part of the outcome key."""
 
 AudioStyle: TypeAlias = Literal["input_audio", "audio_url"]
@@ -41,6 +41,8 @@ _FAILED = ("content_filter", "error", "abort")
 # reads them in plain text too, so they are broken up before they are sent.
 _NAMED = r"s|bos|eos|pad|unk|audio|image|video|speech|sound|think|tool_call|\w+_of_\w+"
 _MARKS = re.compile(rf"<\||\|>|<(?=/?(?:{_NAMED})>)|\[(?=/?INST\])", re.IGNORECASE)
+# What a model thought before its answer, or instead of one.
+_THOUGHTS = re.compile(r"\A.*</think>|\A\s*<think>.*", re.DOTALL)
 
 
 class Garbled(ValueError):
@@ -153,6 +155,9 @@ def read_completion(payload: Any) -> Completion:
         content = "".join(str(p.get("text") or "") for p in content if isinstance(p, dict))
     if not isinstance(content, str):
         raise Garbled(f"the completion holds no text (it ended by {end!r})")
+    content = _THOUGHTS.sub("", content)
+    if end == "length" and not content.strip():
+        raise Garbled("max_tokens was reached before an answer; raise it (a thinking model?)")
     whole = content.encode("utf-8", "replace").decode("utf-8")  # halves of a surrogate pair
     return Completion(whole.strip(), _tokens(choice.get("logprobs")))
 
@@ -166,10 +171,12 @@ def read(completion: Completion, choices: Sequence[str], style: ChoiceStyle) -> 
     Args:
         choices: the option texts themselves, in the order shown.
     """
-    scores = _letter_scores(completion, len(choices)) if style == "letters" else ()
-    if scores:
-        best = max(range(len(scores)), key=scores.__getitem__)
-        return Answer(best, choices[best], completion.text, scores, "likelihood")
+    letter = read_letter(completion.text.strip("*"), choices) if style == "letters" else None
+    if letter is not None:  # before its text: "C" is a letter here, though a note is called so too
+        scores = _letter_scores(completion, len(choices))
+        best = max(range(len(scores)), key=scores.__getitem__) if scores else letter
+        how = "likelihood" if scores else "letter"
+        return Answer(best, choices[best], completion.text, scores, how)
     found = read_answer(completion.text, [plain_text(choice) for choice in choices])
     text = "" if found.choice is None else choices[found.choice]
     return Answer(found.choice, text, completion.text, (), found.read)
@@ -229,5 +236,5 @@ def _finite(alternative: Any) -> float:
 
 def _excerpt(payload: Any) -> str:
     error = payload.get("error") if isinstance(payload, dict) else None
-    text = " ".join(str(error or payload).split())
-    return text[:160]
+    # Whole: who shows it strikes the key out before it is cut.
+    return " ".join(str(error or payload).split())
