@@ -266,7 +266,7 @@ def _conclude(
     results = main | facts | costs | ({**fitted, "tested": costs} if fitted else {})
     rows = [r for s, e in evaluations.items() for r in files.prediction_rows(s, e, routes[s])]
     write_json(folder / files.MANIFEST, _manifest(folder, model, datamodule))
-    per_question = files.scores(evaluations, files.data_hash(datamodule.files))
+    per_question = files.scores(evaluations, datamodule.files)
     files.write_run(folder, results, rows, per_question)
     Console().print(f"results: {folder / files.RESULTS}", highlight=False, soft_wrap=True)
 

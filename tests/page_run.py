@@ -52,7 +52,8 @@ def write_run(
     if ood:
         figures["ood"] = results.split_results(evaluations["ood"])
     figures |= {"seed": 0, "seconds": {"survey": 2.0, "train": 60.0, "total": 90.0}}
-    results.write_run(folder, figures, rows, results.scores(evaluations, "data"))
+    asked = {split: Path(sounds[0] if sounds else __file__) for split in evaluations}
+    results.write_run(folder, figures, rows, results.scores(evaluations, asked))
     _beside(folder, spice)
     return folder
 

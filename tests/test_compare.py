@@ -20,8 +20,8 @@ def finished(folder: Path, right: np.ndarray, data: str = "d", ids: list[str] = 
     folder.mkdir()
     direct = [float(i % 2) for i in range(len(ids))]
     earned = {"routed": right.astype(float).tolist(), "direct": direct}
-    splits = {"test": {"ids": ids, "right": earned}}
-    (folder / "scores.json").write_text(json.dumps({"data": data, "splits": splits}))
+    splits = {"test": {"data": data, "ids": ids, "right": earned}}
+    (folder / "scores.json").write_text(json.dumps({"splits": splits}))
     results = {"call_rate": {"routed": 0.5, "direct": 0.0}}
     (folder / "results.json").write_text(json.dumps(results))
     return folder
@@ -33,6 +33,15 @@ def runs(tmp_path: Path) -> list[str]:
     shares = (0.5, 0.8, 0.55)
     made = [finished(tmp_path / f"r{i}", rng.random(60) < s) for i, s in enumerate(shares)]
     return [str(folder) for folder in made]
+
+
+def test_runs_of_before_hold_one_hash_for_all_splits(tmp_path: Path) -> None:
+    folders = [finished(tmp_path / name, np.ones(60), data="") for name in ("a", "b")]
+    for folder in folders:
+        scores = json.loads((folder / "scores.json").read_text())
+        del scores["splits"]["test"]["data"]
+        (folder / "scores.json").write_text(json.dumps({"data": "of old", **scores}))
+    assert {system.data for system in read_systems(list(map(str, folders)))} == {"of old"}
 
 
 def test_differences_are_those_of_the_statistics(runs: list[str]) -> None:

@@ -163,6 +163,12 @@ class TestProblems:
         with pytest.raises(UserError, match="holds no question file"):
             find_splits(tmp_path)
 
+    def test_two_files_for_a_split(self, tmp_path: Path) -> None:
+        for name in ("train.json", "train.jsonl"):
+            (tmp_path / name).write_text("[]")
+        with pytest.raises(UserError, match=r"has train\.json and train\.jsonl for train"):
+            find_splits(tmp_path)
+
     def test_a_tools_entry_may_be_a_name_or_a_mapping(self) -> None:
         assert tool_spec("pitch").name == "pitch"
         spec = tool_spec({"name": "p2", "tool": "pitch"})

@@ -204,7 +204,10 @@ def test_the_gate_says_what_only_sound_gives() -> None:
 
 def run_folder(folder: Path, evaluation: Evaluation, data: str = "d", seed: int = 0) -> Path:
     figures = results.split_results(evaluation) | {"seed": seed, "seconds": {"total": 10.0}}
-    results.write_run(folder, figures, [], results.scores({"test": evaluation}, data))
+    folder.mkdir()
+    (folder / "asked.json").write_text(data)
+    asked = {"test": folder / "asked.json"}
+    results.write_run(folder, figures, [], results.scores({"test": evaluation}, asked))
     return folder
 
 

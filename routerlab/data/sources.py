@@ -108,9 +108,14 @@ def find_splits(source: str | Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split, names in FILES.items():
         files = [place / f"{n}{ending}" for n in names for ending in (".json", ".jsonl")]
-        there = next((file for file in files if file.is_file()), None)
-        if there is not None:
-            found[split] = there
+        there = [file for file in files if file.is_file()]
+        if len(there) > 1:
+            raise UserError(
+                f"data: {place} has {' and '.join(file.name for file in there)} for {split}. "
+                "Allowed: one file a split. Take the others away."
+            )
+        if there:
+            found[split] = there[0]
     if not found:
         wanted = ", ".join(f"{names[0]}.json" for names in FILES.values())
         raise UserError(f"data: {place} holds no question file. One of {wanted} is needed.")

@@ -134,16 +134,17 @@ def prediction_rows(
         }
 
 
-def scores(evaluations: Mapping[str, Evaluation], data: str) -> dict[str, Any]:
+def scores(evaluations: Mapping[str, Evaluation], files: Mapping[str, Path]) -> dict[str, Any]:
     """What each policy earned on each question, for sums over runs.
 
     Args:
-        data: hash of the question files: runs on the same data share their questions.
+        files: split -> question file: runs with the same one share its questions, whatever they
+            were trained on.
     """
     return {
-        "data": data,
         "splits": {
             split: {
+                "data": file_hash(files[split]),
                 "ids": [q.id for q in evaluation.table.questions],
                 "right": {
                     name: [round(float(v), 6) for v in scored.right]

@@ -65,7 +65,10 @@ def read_runs(folders: Sequence[str | Path], command: str = "summary") -> list[R
                 f"{command}: {folder} has no {missing[0]}. Give folders of finished fits."
             )
             continue
-        runs.append(Run(folder, *(_json(folder / name) for name in (RESULTS, SCORES))))
+        results, scores = (_json(folder / name) for name in (RESULTS, SCORES))
+        for part in scores["splits"].values():
+            part.setdefault("data", scores.get("data"))  # runs of before hold one hash for all
+        runs.append(Run(folder, results, scores))
     if problems:
         raise ProblemList(problems)
     return runs
@@ -121,10 +124,10 @@ def _pooled(runs: Sequence[Run], parts: Sequence[Any], split: str, name: str) ->
     means = [float(np.mean(part["right"][name])) for part in parts]
     keys = _keys(runs, split)
     differences: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for run, part in zip(runs, parts, strict=True):
+    for part in parts:
         apart = np.subtract(part["right"]["routed"], part["right"][name])
         for ident, value in zip(part["ids"], apart, strict=True):
-            differences[run.scores["data"], ident].append(float(value))
+            differences[part["data"], ident].append(float(value))
     each = np.array([np.mean(differences[key]) for key in keys])
     difference, low, high = statistics.paired_bootstrap(each, np.zeros_like(each))
     calls = [_of(run.results, split)["call_rate"].get(name) for run in runs]
@@ -141,12 +144,8 @@ def _pooled(runs: Sequence[Run], parts: Sequence[Any], split: str, name: str) ->
 
 
 def _keys(runs: Sequence[Run], split: str) -> list[tuple[str, str]]:
-    keys = (
-        (run.scores["data"], ident)
-        for run in runs
-        for ident in run.scores["splits"].get(split, {"ids": []})["ids"]
-    )
-    return list(dict.fromkeys(keys))
+    parts = [run.scores["splits"][split] for run in runs if split in run.scores["splits"]]
+    return list(dict.fromkeys((part["data"], ident) for part in parts for ident in part["ids"]))
 
 
 def _row(it: Pooled) -> list[str]:

@@ -133,7 +133,7 @@ def _named(word: str) -> tuple[str, list[str]]:
 
 def _system(name: str, runs: Sequence[Run], policy: str, split: str, many: bool) -> System:
     parts = [_part(run, policy, split) for run in runs]
-    data = {str(run.scores["data"]) for run in runs}
+    data = {part["data"] for part in parts}
     ids = {tuple(part["ids"]) for part in parts}
     if len(data) > 1 or len(ids) > 1:
         raise UserError(
