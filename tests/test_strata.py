@@ -118,6 +118,8 @@ def test_seeds_draw_different_questions_and_a_kind_alike() -> None:
     assert strata_note(record) == (
         "training questions drawn: 60 (fix 20 of 40, break 10 of 20, redundant 30 of 240)"
     )
+    _, record = drawn_from(pool, Stratify(questions=900), 0)
+    assert strata_note(record).startswith("training questions drawn: 300 of 900 asked for (")
 
 
 def test_an_empty_kind_is_refused_only_if_asked() -> None:

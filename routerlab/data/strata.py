@@ -250,4 +250,6 @@ def strata_note(record: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{k} {record[k]['drawn']} of {record[k]['pool']}" for k in STRATA)
     left_out = record["unusable"]
     failed = f"; {left_out} left out because their outcomes failed" if left_out else ""
-    return f"training questions drawn: {record['questions']} ({parts}){failed}"
+    drawn, asked = record["questions"], record["settings"]["questions"]
+    few = f" of {asked} asked for" if drawn < asked else ""
+    return f"training questions drawn: {drawn}{few} ({parts}){failed}"
