@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
@@ -221,24 +222,33 @@ def hub() -> Finding:
     return Finding("hub", "ok", f"{where} answers in {time.monotonic() - began:.1f} s")
 
 
-def reached(url: str, seconds: float = HUB_SECONDS) -> str:
-    """Why an address does not answer within so long; "" if it does, whatever it says.
+def reached(url: str) -> str:
+    """Why an address does not answer; "" if it does, whatever it says."""
+    found = answer_of(url)
+    return found if isinstance(found, str) else ""
+
+
+def answer_of(url: str, key: str = "", seconds: float = HUB_SECONDS) -> tuple[int, Any] | str:
+    """Status and JSON (None if it is none) that an address answers; or why it does not.
 
     In a thread: looking a name up offline may take longer than any time limit of a connection.
     """
-    why: list[str] = []
+    found: list[tuple[int, Any] | str] = []
 
     def ask() -> None:
         import httpx2
 
         try:
             with httpx2.Client(timeout=seconds) as client:
-                client.get(url)
-            why.append("")
+                said = client.get(url, headers={"authorization": f"Bearer {key}"} if key else {})
+            with suppress(ValueError):
+                found.append((said.status_code, said.json()))
+                return
+            found.append((said.status_code, None))
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            why.append(" ".join(str(error).split()) or type(error).__name__)
+            found.append(" ".join(str(error).split()) or type(error).__name__)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds + 0.5)
-    return why[0] if why else f"no answer in {seconds:g} s"
+    return found[0] if found else f"no answer in {seconds:g} s"

@@ -15,9 +15,9 @@ from typing import Any
 
 from routerlab.data.generated import GENERATED
 from routerlab.data.hub import is_hub
-from routerlab.doctor import Machine, reached
+from routerlab.doctor import Machine, answer_of
 from routerlab.doctor_torch import Finding
-from routerlab.errors import UserError
+from routerlab.errors import UserError, unknown
 from routerlab.hub import cached
 from routerlab.lalm.checkpoint import SHIPPED
 from routerlab.tools.listing import missing, pip_line
@@ -165,13 +165,26 @@ def _servers(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 continue
         if variable and not os.environ.get(str(variable)):
             yield f"the environment variable {variable} is not set", f"export {variable}=..."
-        if isinstance(url, str):
-            why = reached(f"{url.rstrip('/')}/models")
-            if why:
-                yield (
-                    f"the server {url} does not answer ({why})",
-                    "start the server: docs/endpoint.md",
-                )
+        elif isinstance(url, str):
+            key = os.environ.get(str(variable or ""), "")
+            yield from _chat_server(url, key, str(node.get("model", "")))
+
+
+def _chat_server(url: str, key: str, model: str) -> Iterator[tuple[str, str]]:
+    """What a chat server's own list of models shows to be wrong with a recipe."""
+    found = answer_of(f"{url.rstrip('/')}/models", key)
+    if isinstance(found, str):
+        yield f"the server {url} does not answer ({found})", "start the server: docs/endpoint.md"
+        return
+    status, said = found
+    if status in (401, 403):
+        yield f"the server {url} refuses the key ({status})", "set the variable of api_key_env"
+    elif status == 404:
+        yield f"{url}/models is not there", "let base_url end where the version does: .../v1"
+    listed = said.get("data") if isinstance(said, dict) else None
+    names = [str(each.get("id")) for each in listed or () if isinstance(each, dict)]
+    if names and model and model not in names:
+        yield unknown(f"the server {url}: no model", model, names), "set model to one of these"
 
 
 def _nodes(tree: Any) -> Iterator[Mapping[str, Any]]:

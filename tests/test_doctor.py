@@ -32,11 +32,18 @@ HEAVY = (
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """A server that knows no page, but answers."""
+    """A server that lists one model to who has the key, and knows no other page."""
 
     class Quiet(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(404)
+            if self.path != "/v1/models":
+                self.send_error(404)
+            elif self.headers.get("authorization") != "Bearer sk-canary":
+                self.send_error(401)
+            else:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'{"data": [{"id": "omni-7b"}]}')
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -129,9 +136,25 @@ def test_a_server_must_answer_and_a_key_s_variable_be_set(
     lacks = fit("r", recipe, "", LAPTOP)
     assert lacks.text == "the environment variable SOME_KEY is not set"
     monkeypatch.setenv("SOME_KEY", "sk-canary")
-    assert fit("r", recipe, "", LAPTOP).state == "ok"  # 404 is an answer
-    recipe["reasoner"]["init_args"]["base_url"] = "http://127.0.0.1:9/v1"
+    given = recipe["reasoner"]["init_args"]
+    assert fit("r", recipe, "", LAPTOP).state == "ok"
+    given["model"] = "omni-7b"
+    assert fit("r", recipe, "", LAPTOP).state == "ok"
+    given["model"] = "omni-7"
+    assert "Did you mean 'omni-7b'?" in fit("r", recipe, "", LAPTOP).text
+    monkeypatch.setenv("SOME_KEY", "sk-other")
+    assert "refuses the key (401)" in fit("r", recipe, "", LAPTOP).text
+    assert "sk-other" not in fit("r", recipe, "", LAPTOP).text
+    given["base_url"] = address
+    lacks = fit("r", recipe, "", LAPTOP)
+    assert lacks.text == f"{address}/models is not there"
+    assert lacks.todo.endswith(".../v1")
+    given["base_url"] = "http://127.0.0.1:9/v1"
     assert fit("r", recipe, "", LAPTOP).text.startswith("the server http://127.0.0.1:9/v1 does not")
+    given["base_url"] = "http://bob:hunter2@127.0.0.1:9/v1"
+    assert "hunter2" not in fit("r", recipe, "", LAPTOP).text
+    given |= {"base_url": f"{address}/v1", "api_key_env": "sk-proj-canary"}
+    assert "canary" not in str(fit("r", recipe, "", LAPTOP))
 
 
 # -- the machine ----------------------------------------------------------------------------------
