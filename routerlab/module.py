@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
@@ -85,7 +85,7 @@ class RouterModule(LightningModule):
         self.seed = seed
         self.batches_done = 0
         self.planned_steps: float | None = None
-        self._drawn_as: dict[str, int] | None = None
+        self._drawn_as = ""
         self._rewards: Tensor | None = None
         self.figures = torch.nn.ModuleDict()
 
@@ -163,11 +163,11 @@ class RouterModule(LightningModule):
 
     def _check_order(self) -> None:
         """Refuse to go on among other questions: the place in an epoch would mean another thing."""
-        now = _drawn_as(self._loader.order)
-        if self._drawn_as is not None and self._drawn_as != now:
+        now = self._loader.order.drawn_as
+        if self._drawn_as not in ("", now):
             raise UserError(
-                f"ckpt_path: its run trained on {_in_words(self._drawn_as)}; this recipe has "
-                f"{_in_words(now)}. Give the same ones, or begin a new run."
+                f"ckpt_path: its run trained on {self._drawn_as}; this recipe has {now}. "
+                "Give the same ones, or begin a new run."
             )
 
     def _sample(self) -> Iterator[QuestionBatch]:
@@ -342,7 +342,7 @@ class RouterModule(LightningModule):
             "base_fingerprint": self.policy.base_fingerprint,
             "batches_done": self.batches_done,
             "cards": [card.name for card in self.policy.cards],
-            "drawn_as": _drawn_as(self._loader.order),
+            "drawn_as": self._loader.order.drawn_as,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -364,7 +364,7 @@ class RouterModule(LightningModule):
                 "and train_embeddings."
             )
         self.batches_done = state["batches_done"]
-        self._drawn_as = state.get("drawn_as")
+        self._drawn_as = state.get("drawn_as", "")
 
     # --- where things stand -------------------------------------------------------------------
 
@@ -409,15 +409,6 @@ class RouterModule(LightningModule):
                 "RouterDataModule (datamodule=…)."
             )
         return data
-
-
-def _drawn_as(order: Order) -> dict[str, int]:
-    """What decides which questions come after so many batches."""
-    return {"questions": order.questions, "batch_size": order.batch_size, "seed": order.seed}
-
-
-def _in_words(drawn: Mapping[str, int]) -> str:
-    return "{questions} questions in batches of {batch_size} (data.seed {seed})".format(**drawn)
 
 
 def warmed_cosine(progress: float, warmup: float) -> float:

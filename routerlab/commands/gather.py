@@ -47,8 +47,7 @@ def _gather(args: argparse.Namespace) -> int:
     files = _read([*args.files, *args.without], need_audio=not args.skip_missing)
     sets, tests = files[: len(args.files)], files[len(args.files) :]
     asked = merged([(file.form.name, file.questions) for file in sets])
-    heard = {audio: not header_problem(audio) for audio in {q.audio for q in asked}}
-    questions = [q for q in asked if heard[q.audio]]
+    questions = _heard(asked) if args.skip_missing else asked
     judged = {str(file.path): file.questions for file in tests}
     kept, dropped = without(questions, judged)
     train, val = split_by_sound(kept, args.val, args.seed)
@@ -67,6 +66,12 @@ def _gather(args: argparse.Namespace) -> int:
     if tests:
         print(f"left out: {dropped} questions that a test asks, or asks about")
     return 0
+
+
+def _heard(asked: list[Question]) -> list[Question]:
+    """Those whose sound is there and is one."""
+    good = {audio for audio in {q.audio for q in asked} if not header_problem(audio)}
+    return [q for q in asked if q.audio in good]
 
 
 def _row(question: Question, folder: Path) -> dict[str, Any]:

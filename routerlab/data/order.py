@@ -71,6 +71,11 @@ class Order:
         whole, rest = divmod(self.questions, self.batch_size)
         return whole + (rest >= self.world or whole == 0)
 
+    @property
+    def drawn_as(self) -> str:
+        """In words, what decides which questions come after so many batches."""
+        return f"{self.questions} questions in batches of {self.batch_size} (data.seed {self.seed})"
+
     def rows_of(self, batches_done: int) -> int:
         """Rows, over all ranks, of the batch that comes after so many batches."""
         last = len(self) - 1
